@@ -1,0 +1,431 @@
+//! Durability: who waits for a sync, who leads it, and who is told.
+//!
+//! * One sync is in flight at a time. Its leader is one of those who wait; a lone caller leads its own at once.
+//! * What a sync makes durable is the log up to the tail that was published *before* the sync was issued.
+//! * A sync covers the older segments first, so that everything before W is durable, not only bytes of one file.
+//! * With several committers the leader waits up to 60 us until as many are back as there were around the last sync:
+//!   those it satisfied and those who came while it ran. Without that, two threads alternate and share nothing
+//!   (adaptive group commit; the figures are in PERFORMANCE).
+//! * The first failed sync sets the latch. Everyone who waits is told; no sync follows.
+//! * No lock is held across a sync, and callbacks run on the committer thread, outside every lock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::options::SyncPolicy;
+use crate::position::Position;
+use crate::segment::Extent;
+use crate::stats::Counters;
+
+/// How long a leader waits for those who took part in the last sync.
+const GATHER: Duration = Duration::from_micros(60);
+
+/// A sync that takes longer is worth a warning.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    log: Arc<Log>,
+    state: Mutex<State>,
+    /// For the committer thread: there is something to sync or to tell.
+    work: Condvar,
+    /// Callers who wait, the leader among them.
+    present: AtomicUsize,
+    /// What had been written when the last sync was issued, for `Periodic`.
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    /// The committer waits for the first write that is not durable.
+    rests: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_led: bool,
+    waiting: Vec<(Position, Arc<Parked>)>,
+    /// How many may be expected to come for the next sync.
+    expected: usize,
+    /// The committer makes everything before this durable.
+    requested: Position,
+    pending: Vec<(Position, u64, Told)>,
+    told: Vec<(Told, Result<()>)>,
+    next_id: u64,
+    committer: Option<JoinHandle<()>>,
+    stops: bool,
+}
+
+/// Who is told that a commit is durable, or failed.
+pub(crate) enum Told {
+    Waker(Waker),
+    Callback(Box<dyn FnOnce(Result<()>) + Send>),
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+/// A thread that sleeps until its sync is over.
+#[derive(Debug)]
+struct Parked {
+    thread: Thread,
+    is_awake: AtomicBool,
+}
+
+impl Parked {
+    fn wake(&self) {
+        self.is_awake.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    fn sleep(&self) {
+        while !self.is_awake.swap(false, Ordering::AcqRel) {
+            std::thread::park();
+        }
+    }
+}
+
+thread_local! {
+    static PARKED: Arc<Parked> =
+        Arc::new(Parked { thread: std::thread::current(), is_awake: AtomicBool::new(false) });
+}
+
+impl Commits {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        Commits {
+            log,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            present: AtomicUsize::new(0),
+            entries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns when everything before `target` is durable.
+    ///
+    /// # Errors
+    /// The failure that set the latch, unless `target` became durable before it.
+    pub(crate) fn wait(&self, target: Position) -> Result<()> {
+        if self.log.durable() >= target {
+            return Ok(());
+        }
+        self.present.fetch_add(1, Ordering::AcqRel);
+        let result = self.wait_present(target);
+        self.present.fetch_sub(1, Ordering::AcqRel);
+        result
+    }
+
+    fn wait_present(&self, target: Position) -> Result<()> {
+        let mut state = self.state.lock();
+        loop {
+            if self.log.durable() >= target {
+                return Ok(());
+            }
+            self.log.latch.check()?;
+            if !state.is_led {
+                state.is_led = true;
+                let expected = state.expected;
+                drop(state);
+                self.gather(expected);
+                self.lead();
+                state = self.state.lock();
+                continue;
+            }
+            let parked = PARKED.with(Arc::clone);
+            state.waiting.push((target, parked.clone()));
+            drop(state);
+            parked.sleep();
+            state = self.state.lock();
+        }
+    }
+
+    /// Gives others a moment to write what this sync can cover too.
+    fn gather(&self, expected: usize) {
+        let SyncPolicy::Grouped { window } = self.log.policy() else {
+            return;
+        };
+        if !window.is_zero() {
+            std::thread::sleep(window);
+        }
+        if expected <= 1 {
+            return;
+        }
+        let start = Instant::now();
+        while self.present.load(Ordering::Acquire) < expected && start.elapsed() < GATHER {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Syncs once, as the leader, and tells everybody. The caller has set `is_led`.
+    fn lead(&self) {
+        /// Hands the lead on even if a panic passes through.
+        struct Lead<'a>(&'a Commits);
+        impl Drop for Lead<'_> {
+            fn drop(&mut self) {
+                self.0.end_lead();
+            }
+        }
+        let _lead = Lead(self);
+        if let Err(error) = self.sync_all() {
+            self.log.fail(error);
+        }
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.log.latch.check()?;
+        if self.log.options.sync_align != 0 {
+            self.log.pad()?;
+        }
+        // Read before the tail: what is counted is covered.
+        self.entries
+            .store(self.log.counters.entries.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.bytes
+            .store(self.log.counters.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        let tail = self.log.index.tail();
+        let from = self.log.durable().segment();
+        // The table was published before the tail, so it holds the tail's segment.
+        let table = self.log.index.table();
+        let start = Instant::now();
+        for row in table.rows().iter().filter(|row| u64::from(row.number()) >= from) {
+            if u64::from(row.number()) > tail.segment() {
+                break;
+            }
+            let extent = if row.end.is_some() {
+                Extent::Complete
+            } else {
+                Extent::SoFar
+            };
+            if row.segment.sync(extent)? {
+                Counters::add(&self.log.counters.syncs, 1);
+            }
+        }
+        let took = start.elapsed();
+        if took > SLOW_SYNC {
+            tracing::warn!(?took, %tail, "a sync was slow");
+        }
+        self.log.advance_durable(tail);
+        Ok(())
+    }
+
+    /// Wakes those who got what they waited for, and one of the others to lead the next sync.
+    fn end_lead(&self) {
+        let durable = self.log.durable();
+        let failure = self.log.latch.check().err();
+        let mut state = self.state.lock();
+        state.is_led = false;
+        let is_over = |target: &Position| *target <= durable || failure.is_some();
+        let (over, mut left): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiting)
+            .into_iter()
+            .partition(|(target, _)| is_over(target));
+        state.expected = over.len() + left.len() + 1;
+        let next = left.pop();
+        state.waiting = left;
+        let (told, pending): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending)
+            .into_iter()
+            .partition(|(target, ..)| is_over(target));
+        state.pending = pending;
+        let outcome = |target| match &failure {
+            Some(error) if target > durable => Err(error.clone()),
+            _ => Ok(()),
+        };
+        state
+            .told
+            .extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
+        let has_work = !state.told.is_empty() || state.requested > durable;
+        drop(state);
+        over.into_iter().chain(next).for_each(|(_, parked)| parked.wake());
+        if has_work {
+            self.work.notify_all();
+        }
+    }
+
+    /// Asks that everything before `target` become durable soon, without waiting for it.
+    pub(crate) fn request(self: &Arc<Self>, target: Position) -> Result<()> {
+        let mut state = self.state.lock();
+        state.requested = state.requested.max(target);
+        self.start(&mut state)?;
+        drop(state);
+        self.work.notify_all();
+        Ok(())
+    }
+
+    /// Tells `told` when everything before `target` is durable or the log has failed. `id` names an earlier
+    /// registration that this one replaces.
+    pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
+        let mut state = self.state.lock();
+        if self.log.durable() >= target || self.log.latch.check().is_err() {
+            return Err(told);
+        }
+        let id = id.unwrap_or_else(|| {
+            state.next_id += 1;
+            state.next_id
+        });
+        state.pending.retain(|(_, other, _)| *other != id);
+        state.pending.push((target, id, told));
+        Ok(id)
+    }
+
+    /// Whether everything before `target` is durable.
+    pub(crate) fn is_durable(&self, target: Position) -> bool {
+        self.log.durable() >= target
+    }
+
+    /// How a commit ended; `None` where it has not.
+    pub(crate) fn outcome(&self, target: Position) -> Option<Result<()>> {
+        if self.is_durable(target) {
+            return Some(Ok(()));
+        }
+        self.log.latch.check().err().map(Err)
+    }
+
+    /// A write was placed; under `Periodic` it may make a sync due.
+    pub(crate) fn placed(self: &Arc<Self>, tail: Position) -> Result<()> {
+        let SyncPolicy::Periodic { entries, bytes, .. } = self.log.policy() else {
+            return Ok(());
+        };
+        let unsynced_entries = self.log.counters.entries.load(Ordering::Relaxed) - self.entries.load(Ordering::Relaxed);
+        let unsynced_bytes = self.log.counters.bytes.load(Ordering::Relaxed) - self.bytes.load(Ordering::Relaxed);
+        if unsynced_entries >= entries || unsynced_bytes >= bytes {
+            return self.request(tail);
+        }
+        if self.rests.swap(false, Ordering::AcqRel) {
+            // Taken and given back, so that the committer is either waiting or yet to look.
+            drop(self.state.lock());
+            self.work.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Starts the committer thread where the policy needs it from the first write on.
+    pub(crate) fn start_periodic(self: &Arc<Self>) -> Result<()> {
+        if matches!(self.log.policy(), SyncPolicy::Periodic { .. }) {
+            self.start(&mut self.state.lock())?;
+        }
+        Ok(())
+    }
+
+    fn start(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        if state.committer.is_some() || state.stops || !self.log.options.background {
+            return Ok(());
+        }
+        let this = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("casklog-committer".to_owned())
+            .spawn(move || this.run());
+        state.committer = Some(thread.map_err(|e| Error::io("start a thread for", &self.log.options.dir, e))?);
+        Ok(())
+    }
+
+    fn run(&self) {
+        let mut dirty_since: Option<Instant> = None;
+        let mut state = self.state.lock();
+        loop {
+            if !state.told.is_empty() {
+                let told = std::mem::take(&mut state.told);
+                drop(state);
+                told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+                state = self.state.lock();
+                continue;
+            }
+            if state.stops {
+                return;
+            }
+            let (durable, tail) = (self.log.durable(), self.log.index.tail());
+            let is_healthy = self.log.latch.check().is_ok();
+            let every = match self.log.policy() {
+                SyncPolicy::Periodic { every, .. } if tail > durable && is_healthy => {
+                    let since = *dirty_since.get_or_insert_with(Instant::now);
+                    Some(every.saturating_sub(since.elapsed()))
+                }
+                _ => {
+                    dirty_since = None;
+                    None
+                }
+            };
+            let is_due = is_healthy && (state.requested > durable || every == Some(Duration::ZERO));
+            if is_due && !state.is_led {
+                state.is_led = true;
+                drop(state);
+                self.lead();
+                dirty_since = None;
+                state = self.state.lock();
+                continue;
+            }
+            match every.filter(|every| !every.is_zero()) {
+                Some(every) => {
+                    self.work.wait_for(&mut state, every);
+                }
+                None => {
+                    self.rests.store(true, Ordering::Release);
+                    // A write that came before the flag was seen has not woken anybody.
+                    if matches!(self.log.policy(), SyncPolicy::Periodic { .. })
+                        && is_healthy
+                        && !state.is_led
+                        && self.log.index.tail() > self.log.durable()
+                    {
+                        continue;
+                    }
+                    self.work.wait(&mut state);
+                }
+            }
+        }
+    }
+
+    /// Ends the committer thread, which first tells who is to be told. Waits for it only if `joins`.
+    pub(crate) fn stop(&self, joins: bool) {
+        let mut state = self.state.lock();
+        state.stops = true;
+        let committer = state.committer.take();
+        drop(state);
+        self.work.notify_all();
+        if let Some(committer) = committer.filter(|thread| joins && thread.thread().id() != std::thread::current().id())
+        {
+            let _ = committer.join();
+        }
+        // Without a thread, or on it, nobody else tells; and whoever still waits must learn that nobody will.
+        let mut state = self.state.lock();
+        let mut told = std::mem::take(&mut state.told);
+        for (target, _, who) in std::mem::take(&mut state.pending) {
+            told.push((who, self.outcome(target).unwrap_or(Err(Error::Closed))));
+        }
+        drop(state);
+        told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+    }
+
+    /// Does what the committer thread would, where there is none.
+    pub(crate) fn run_inline(&self) {
+        loop {
+            let mut state = self.state.lock();
+            let told = std::mem::take(&mut state.told);
+            let is_due = state.requested > self.log.durable() && self.log.latch.check().is_ok() && !state.is_led;
+            state.is_led |= is_due;
+            drop(state);
+            if told.is_empty() && !is_due {
+                return;
+            }
+            told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+            if is_due {
+                self.lead();
+            }
+        }
+    }
+}
+
+impl Told {
+    pub(crate) fn tell(self, outcome: Result<()>) {
+        match self {
+            Told::Waker(waker) => waker.wake(),
+            Told::Callback(callback) => callback(outcome),
+        }
+    }
+}

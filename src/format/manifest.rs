@@ -1,0 +1,93 @@
+//! The manifest: two slots, written in turn, of which the newer valid one counts.
+//!
+//! ```text
+//!  slot   0       8         10        16           24       40      48     56     64        72       80
+//!         magic | version | 0 (6 B) | generation | log id | first | last | next | W segm. | W offs. | CRC-32
+//!         8 B     u16                 u64          16 B     u64     u64    u64    u64       u64       u32
+//! ```
+//!
+//! It is a witness: with it, open can say that a segment or an acknowledged tail is missing. It is never needed to
+//! read the log.
+
+use super::{Cursor, FORMAT_VERSION};
+use crate::position::Position;
+
+/// Size of a slot.
+pub const SLOT_BYTES: usize = 4096;
+
+/// Size of the file.
+pub const MANIFEST_BYTES: usize = 2 * SLOT_BYTES;
+
+const MAGIC: [u8; 8] = *b"caskman\n";
+
+/// The contents of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manifest {
+    /// Counts the writes; slot `generation % 2` holds it.
+    pub generation: u64,
+    /// The log's identity.
+    pub log_id: u128,
+    /// The first live segment; files below it are leftovers.
+    pub first: u32,
+    /// The highest number of a segment whose file is known to exist; 0 where there is none.
+    pub last: u32,
+    /// The next number to give to a file; never falls.
+    pub next: u64,
+    /// Everything before this position is durable.
+    pub durable: Position,
+}
+
+impl Manifest {
+    /// The bytes of a slot.
+    pub fn to_slot(&self) -> [u8; SLOT_BYTES] {
+        let mut out = Vec::with_capacity(SLOT_BYTES);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 6]);
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(&self.log_id.to_le_bytes());
+        for number in [self.first, self.last] {
+            out.extend_from_slice(&u64::from(number).to_le_bytes());
+        }
+        out.extend_from_slice(&self.next.to_le_bytes());
+        out.extend_from_slice(&self.durable.to_bytes());
+        out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+        out.resize(SLOT_BYTES, 0);
+        let mut slot = [0; SLOT_BYTES];
+        slot.copy_from_slice(&out);
+        slot
+    }
+
+    /// Where the slot of this generation stands in the file.
+    pub const fn slot_offset(&self) -> u64 {
+        (self.generation % 2) * SLOT_BYTES as u64
+    }
+
+    /// Reads one slot; `None` where it is not valid.
+    pub fn from_slot(slot: &[u8]) -> Option<Self> {
+        let (covered, rest) = slot.split_at_checked(80)?;
+        let (sum, _) = rest.split_first_chunk::<4>()?;
+        if crc32fast::hash(covered) != u32::from_le_bytes(*sum) {
+            return None;
+        }
+        let mut cursor = Cursor(covered);
+        let known = cursor.array::<8>()? == MAGIC && cursor.u16()? == FORMAT_VERSION;
+        cursor.array::<6>()?;
+        let manifest = Manifest {
+            generation: cursor.u64()?,
+            log_id: cursor.array().map(u128::from_le_bytes)?,
+            first: u32::try_from(cursor.u64()?).ok()?,
+            last: u32::try_from(cursor.u64()?).ok()?,
+            next: cursor.u64()?,
+            durable: Position::from_bytes(cursor.array()?).ok()?,
+        };
+        known.then_some(manifest)
+    }
+
+    /// Reads the file: the valid slots, the newest first.
+    pub fn from_file(bytes: &[u8]) -> Vec<Self> {
+        let mut slots: Vec<_> = bytes.chunks(SLOT_BYTES).take(2).filter_map(Self::from_slot).collect();
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.generation));
+        slots
+    }
+}

@@ -1,0 +1,56 @@
+//! The bytes on disk, format version 1: values in, bytes out, and back. Touches no file.
+//!
+//! FORMAT.md is the full text; the pictures stand beside the code that reads them. Numbers are little-endian outside
+//! MessagePack payloads. Everything read is checked against a checksum first and against the space it may occupy
+//! before it is used; nothing here panics on any input.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod checksum;
+mod footer;
+mod fragment;
+mod header;
+mod manifest;
+mod record;
+
+pub use checksum::{Checksum, Digest};
+pub use footer::{Footer, Run, TRAILER_BYTES, TombstoneAt, Trailer, footer_locate};
+pub use fragment::{BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, RecordType, block_rest, read_fragment};
+pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError};
+pub use manifest::{MANIFEST_BYTES, Manifest, SLOT_BYTES};
+pub use record::{
+    EntryRecord, Gap, HeadStamp, MetaRecord, Next, Predecessor, Resume, State, Tombstone, Truncation, TruncationAt,
+    decode_watermark, encode_watermark,
+};
+
+/// A payload or a fixed block whose checksum holds but whose contents make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {0}")]
+pub struct Malformed(pub &'static str);
+
+/// Takes fixed-width little-endian numbers off the front of a slice.
+struct Cursor<'a>(&'a [u8]);
+
+impl Cursor<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}

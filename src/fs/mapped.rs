@@ -1,0 +1,268 @@
+//! A region filled through a shared mapping: an append is one copy and no system call, and still survives a kill,
+//! because the pages belong to the file and not to the process.
+//!
+//! The only file of the crate with `unsafe` in it. Linux only; elsewhere a region of zero-filled space stands in.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::fs::FallocateFlags;
+
+use super::Region;
+use super::os::{check_bounds, cut_back};
+
+/// Pages are populated in steps of this many bytes: each holds the lock of the address space, which page faults of the
+/// whole process wait for.
+const POPULATE_STEP: u64 = 8 << 20;
+
+/// The mapping of a file from byte 0 up to a capacity, most of which may lie behind the end of the file.
+///
+/// Invariants: the mapping is never read nor moved while the value lives; the file is allocated, without holes, from
+/// byte 0 to `ready`, which only rises; no byte at or above `ready` is touched. Whoever shortens the file must have
+/// stopped placing: a store behind the end of a file is SIGBUS.
+#[derive(Debug)]
+pub(super) struct MappedRegion {
+    map: MmapRaw,
+    file: File,
+    capacity: u64,
+    ready: AtomicU64,
+    /// Set while a thread is in [`place`](Region::place). There is one writer by contract; this flag keeps a broken
+    /// contract from becoming a data race.
+    placing: AtomicBool,
+}
+
+impl MappedRegion {
+    /// Maps `file`, which must be open for reading and writing. Nothing is ready until it was prepared, not even what
+    /// the file already holds: that may be sparse.
+    pub(super) fn new(file: File, capacity: u64) -> io::Result<Self> {
+        let length = usize::try_from(capacity).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+        let map = MmapOptions::new().len(length).map_raw(&file)?;
+        // A kernel without huge pages says EINVAL and gives small ones.
+        let _ = map.advise(Advice::HugePage);
+        Ok(Self {
+            map,
+            file,
+            capacity,
+            ready: AtomicU64::new(0),
+            placing: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes the page faults now, in the preparing thread, rather than one by one in the writer. Best effort: what is
+    /// not populated is faulted in later.
+    fn populate(&self, from: u64, to: u64) {
+        let mut at = from;
+        while at < to {
+            let step_end = (at / POPULATE_STEP + 1).saturating_mul(POPULATE_STEP).min(to);
+            if self
+                .map
+                .advise_range(Advice::PopulateWrite, at as usize, (step_end - at) as usize)
+                .is_err()
+            {
+                return;
+            }
+            at = step_end;
+        }
+    }
+}
+
+impl Region for MappedRegion {
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
+        check_bounds(to, self.capacity)?;
+        let ready = self.ready.load(Ordering::Acquire);
+        if to > ready {
+            // From `ready`, should `from` be above it: a hole between them would be SIGBUS on a full disk.
+            let start = from.min(ready);
+            let size_before = self.file.metadata()?.len();
+            allocate(&self.file, start, to - start).inspect_err(|_| cut_back(&self.file, size_before))?;
+            self.ready.fetch_max(to, Ordering::AcqRel);
+        }
+        self.populate(from, to);
+        Ok(())
+    }
+
+    fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        check_bounds(
+            at.saturating_add(bytes.len() as u64),
+            self.ready.load(Ordering::Acquire),
+        )?;
+        if self.placing.swap(true, Ordering::Acquire) {
+            return Err(io::Error::new(
+                ErrorKind::ResourceBusy,
+                "two threads place into one region at once",
+            ));
+        }
+        // SAFETY: `at + len <= ready <= capacity`, the length of the mapping, so that the destination lies inside it;
+        // `capacity` fitted a `usize`, so `at` does. The mapping is writable and lives as long as `self`. No reference
+        // into it exists: other threads read these bytes through the file only. `placing` keeps a second writer of
+        // this mapping out, and `bytes` cannot overlap it, as it is handed to nobody. The file reaches to `ready` and
+        // has blocks there; should another process cut it, the store is a signal (SIGBUS), not undefined behaviour.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at as usize), bytes.len());
+        }
+        self.placing.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn allocate(file: &File, at: u64, length: u64) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), at, length) {
+            Err(rustix::io::Errno::INTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// Starts writing `length` bytes at `at` to the disk and does not wait. Best effort: a sync comes later anyway.
+pub(super) fn start_write_back(file: &File, at: u64, length: u64) {
+    const SYNC_FILE_RANGE_WRITE: u32 = 2;
+    // Neither std nor rustix has it. The offsets have 64 bits on all architectures, in glibc and musl alike.
+    unsafe extern "C" {
+        fn sync_file_range(fd: i32, offset: i64, bytes: i64, flags: u32) -> i32;
+    }
+    let (Ok(at), Ok(length)) = (i64::try_from(at), i64::try_from(length)) else {
+        return;
+    };
+    // SAFETY: the call takes no pointers, and the descriptor is open as long as `file` is borrowed.
+    let _ = unsafe { sync_file_range(file.as_raw_fd(), at, length, SYNC_FILE_RANGE_WRITE) };
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // The tests look at the kernel's side of the file.
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fs::{Access, Fs, OsFs, Placement};
+
+    const MIB: u64 = 1 << 20;
+
+    fn mapped(dir: &Path, capacity: u64) -> (Arc<dyn crate::fs::File>, Arc<dyn Region>) {
+        let file = OsFs.open(&dir.join("f"), Access::CreateNew).unwrap();
+        let region = Arc::clone(&file).region(Placement::Mapped, capacity).unwrap();
+        (file, region)
+    }
+
+    #[test]
+    fn placed_bytes_are_read_through_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, region) = mapped(dir.path(), 64 * MIB);
+        region.prepare(0, MIB).unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+        region.place(&bytes, 4_000).unwrap();
+        let mut found = vec![0; bytes.len()];
+        assert_eq!(file.read_at(&mut found, 4_000).unwrap(), bytes.len());
+        assert!(found == bytes);
+        file.sync().unwrap();
+        drop(region);
+        assert_eq!(file.size().unwrap(), MIB);
+        let mut first = [1; 1];
+        file.read_at(&mut first, 0).unwrap();
+        assert_eq!(first, [0]);
+    }
+
+    #[test]
+    fn bytes_outside_of_prepared_space_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_file, region) = mapped(dir.path(), 2 * MIB);
+        assert_eq!(region.place(b"a", 0).unwrap_err().kind(), ErrorKind::InvalidInput);
+        region.prepare(0, MIB).unwrap();
+        region.place(b"ab", MIB - 2).unwrap();
+        for at in [MIB - 1, MIB, 2 * MIB, u64::MAX] {
+            assert_eq!(region.place(b"ab", at).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        region.prepare(MIB, 2 * MIB).unwrap();
+        region.place(b"ab", MIB - 1).unwrap();
+        assert_eq!(
+            region.prepare(0, 2 * MIB + 1).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
+    }
+
+    #[test]
+    fn a_gap_below_the_prepared_range_is_allocated_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_file, region) = mapped(dir.path(), 16 * MIB);
+        region.prepare(10 * MIB, 16 * MIB).unwrap();
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(dir.path().join("f")).unwrap());
+        assert!(blocks * 512 >= 16 * MIB);
+        region.place(b"in the gap", 5 * MIB).unwrap();
+    }
+
+    #[test]
+    fn what_the_file_held_stays_when_it_is_prepared_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, region) = mapped(dir.path(), MIB);
+        region.prepare(0, MIB).unwrap();
+        region.place(b"kept", 100).unwrap();
+        drop(region);
+        let region = Arc::clone(&file).region(Placement::Mapped, MIB).unwrap();
+        region.prepare(104, MIB).unwrap();
+        region.place(b" and more", 104).unwrap();
+        let mut found = [0; 13];
+        file.read_at(&mut found, 100).unwrap();
+        assert_eq!(&found, b"kept and more");
+    }
+
+    #[test]
+    fn dropping_the_region_unmaps_it() {
+        let mapped_names = |path: &Path| {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines()
+                .filter(|line| line.ends_with(path.to_str().unwrap()))
+                .count()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let (_file, region) = mapped(dir.path(), MIB);
+        assert_eq!(mapped_names(&dir.path().join("f")), 1);
+        drop(region);
+        assert_eq!(mapped_names(&dir.path().join("f")), 0);
+    }
+
+    #[test]
+    fn a_second_writer_is_turned_away() {
+        let region = MappedRegion::new(tempfile::tempfile().unwrap(), MIB).unwrap();
+        region.prepare(0, MIB).unwrap();
+        region.placing.store(true, Ordering::Relaxed);
+        assert_eq!(region.place(b"second", 0).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        region.placing.store(false, Ordering::Relaxed);
+        region.place(b"first", 0).unwrap();
+    }
+
+    #[test]
+    fn a_failed_allocation_leaves_the_file_as_long_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        // No disk has this much, and no file of ext4 or XFS with 4 KiB blocks may be this long.
+        let (file, region) = mapped(dir.path(), 1 << 46);
+        region.prepare(0, MIB).unwrap();
+        assert!(region.prepare(MIB, 1 << 46).is_err());
+        assert_eq!(file.size().unwrap(), MIB);
+        region.place(b"still ready", 0).unwrap();
+        assert!(region.place(b"not ready", MIB).is_err());
+    }
+
+    #[test]
+    fn a_region_of_one_thread_is_prepared_by_another_while_it_is_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, region) = mapped(dir.path(), 8 * MIB);
+        region.prepare(0, MIB).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..8).for_each(|step| region.prepare(step * MIB, (step + 1) * MIB).unwrap()));
+            for at in (0..MIB).step_by(1_000).take(1_000) {
+                region.place(&[7; 1_000], at).unwrap();
+            }
+        });
+        assert_eq!(file.size().unwrap(), 8 * MIB);
+        let mut found = vec![0; 1_000_000];
+        file.read_at(&mut found, 0).unwrap();
+        assert!(found.iter().all(|&byte| byte == 7));
+    }
+}

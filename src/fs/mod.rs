@@ -1,0 +1,108 @@
+//! The only door to the disk: object-safe traits over files and directories.
+//!
+//! [`OsFs`] is the real thing; the simulated file system behind the feature `testing` forgets what was not synced, so
+//! that tests can cut the power at every operation. Nothing above this layer touches `std::fs`.
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+mod mapped;
+mod os;
+#[cfg(feature = "testing")]
+pub mod sim;
+
+pub use os::OsFs;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A file that must not exist yet, for reading and writing.
+    CreateNew,
+}
+
+/// How the bytes of a [`Region`] reach the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Into a shared mapping of allocated space: one copy and no system call a write.
+    Mapped,
+    /// By positioned writes into space that was filled with zeros ahead, so that a sync has no metadata to write.
+    ZeroFilled,
+    /// By positioned writes that let the file grow; nothing is prepared ahead.
+    Growing,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name, without the directory.
+    pub name: OsString,
+    /// Whether it is a regular file (a link to one is not).
+    pub is_file: bool,
+}
+
+/// A file system: names, directories and their durability.
+///
+/// A created, renamed or removed name survives a power cut only after [`sync_dir`](Fs::sync_dir) of its directory.
+pub trait Fs: Debug + Send + Sync {
+    /// Creates `dir` and every missing directory above it; each one created is synced in its parent.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// The names in `dir`, in no order. `NotFound` where there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Opens a file. Never truncates.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+    /// Renames `from` to `to`, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives the file `from` the second name `to`, which must not exist.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes the name of a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock on the file `path`, creating it if missing. `WouldBlock` while another holder lives.
+    /// The lock is released when the guard is dropped or the process ends.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// Whether the file system under `dir` is known to keep overwrites of allocated space in place, so that a store
+    /// into a mapping cannot run out of space.
+    fn overwrites_in_place(&self, dir: &Path) -> bool;
+}
+
+/// A held lock; dropping it releases it.
+pub trait Lock: Debug + Send + Sync {}
+
+/// An open file. All offsets are bytes from its start.
+pub trait File: Debug + Send + Sync {
+    /// Reads at `at` until `buf` is full or the file ends; returns the bytes read.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Writes all of `bytes` at `at`.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// The length in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Cuts or extends (with a hole) the file to `size` bytes.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+    /// Makes the contents durable, and the metadata needed to read them. After an error no further sync of this file
+    /// may be believed.
+    fn sync(&self) -> io::Result<()>;
+    /// Asks the kernel to forget cached pages that are clean. Best effort, never relied on.
+    fn drop_cache(&self);
+    /// A region for appending: space from byte 0 up to `capacity` may be prepared and then filled.
+    fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>>;
+}
+
+/// The space of a file into which the single writer places bytes.
+///
+/// One thread places while another prepares further up: the two never touch the same bytes.
+pub trait Region: Debug + Send + Sync {
+    /// Makes `from..to` ready for [`place`](Region::place): allocates it, or fills it with zeros, as the placement asks.
+    /// Bytes in that range become zero or stay what they were. An error leaves the file no longer than it was.
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()>;
+    /// Puts `bytes` at `at`, within prepared space (or anywhere below the capacity where the placement is
+    /// [`Placement::Growing`]). When it returns, the bytes survive the death of the process.
+    fn place(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+}

@@ -1,0 +1,185 @@
+//! Failures to order.
+
+use std::io;
+use std::path::Path;
+
+/// A kind of call that may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OpKind {
+    /// Every call that can fail at all.
+    Any,
+    /// Every call that changes or syncs something; on a file system that went read-only all of these fail.
+    Change,
+    /// [`File::read_at`](crate::fs::File::read_at).
+    Read,
+    /// [`File::write_at`](crate::fs::File::write_at), and placing into a region that is not mapped.
+    Write,
+    /// Preparing a region.
+    Prepare,
+    /// Cutting or extending a file.
+    SetSize,
+    /// Asking for the size of a file.
+    Size,
+    /// Syncing a file.
+    Sync,
+    /// Syncing a directory.
+    SyncDir,
+    /// Creating a file.
+    Create,
+    /// Opening an existing file.
+    Open,
+    /// Renaming a file.
+    Rename,
+    /// Making a hard link.
+    Link,
+    /// Removing a name.
+    Remove,
+    /// Listing a directory.
+    List,
+    /// Creating one directory.
+    CreateDir,
+    /// Taking a lock.
+    Lock,
+}
+
+impl OpKind {
+    fn matches(self, call: OpKind) -> bool {
+        match self {
+            OpKind::Any => true,
+            OpKind::Change => !matches!(
+                call,
+                OpKind::Read | OpKind::Size | OpKind::Open | OpKind::List | OpKind::Lock
+            ),
+            kind => kind == call,
+        }
+    }
+}
+
+/// An order to fail a call with an error of the operating system.
+///
+/// A failed call has no effect, but for a failed sync (see [`SyncFailure`]) and for [`after_bytes`](Self::after_bytes).
+#[derive(Debug, Clone)]
+pub struct Fault {
+    kind: OpKind,
+    /// The matching calls to let pass before.
+    passes: u64,
+    errno: i32,
+    sticky: bool,
+    path_part: Option<String>,
+    bytes_first: usize,
+}
+
+impl Fault {
+    /// Fails the next call of `kind`, once, with the error number `errno`.
+    pub fn new(kind: OpKind, errno: i32) -> Self {
+        Self {
+            kind,
+            passes: 0,
+            errno,
+            sticky: false,
+            path_part: None,
+            bytes_first: 0,
+        }
+    }
+
+    /// Fails the `n`th matching call from now; 1 is the next.
+    pub fn nth(mut self, n: u64) -> Self {
+        self.passes = n.saturating_sub(1);
+        self
+    }
+
+    /// Fails every matching call after the first failure too.
+    pub fn sticky(mut self) -> Self {
+        self.sticky = true;
+        self
+    }
+
+    /// Matches only calls on paths that contain `part`.
+    pub fn on(mut self, part: &str) -> Self {
+        self.path_part = Some(part.to_owned());
+        self
+    }
+
+    /// Lets a failing write put its first `bytes` bytes into the file before, as a short write does.
+    pub fn after_bytes(mut self, bytes: usize) -> Self {
+        self.bytes_first = bytes;
+        self
+    }
+}
+
+/// What a failed sync did to the data it was called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncFailure {
+    /// The data are not on the disk, and count as clean: reads go on showing them until
+    /// [`drop_cache`](crate::fs::File::drop_cache), and later syncs succeed without writing them. This is what ext4,
+    /// XFS and btrfs do. A new size of the file stays pending, so that the lost bytes become zeros.
+    #[default]
+    Lies,
+    /// The data wait for the next sync.
+    KeepsPending,
+    /// The data are on the disk all the same.
+    Writes,
+}
+
+/// The error of an injected fault, and how much of a write comes before it.
+pub(super) struct Injected {
+    pub(super) error: io::Error,
+    pub(super) bytes_first: usize,
+}
+
+impl From<Injected> for io::Error {
+    fn from(injected: Injected) -> Self {
+        injected.error
+    }
+}
+
+/// The faults that wait for their call.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    armed: Vec<Fault>,
+    pub(super) calls: u64,
+    pub(super) hits: u64,
+}
+
+impl Faults {
+    pub(super) fn arm(&mut self, fault: Fault) {
+        self.armed.push(fault);
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.armed.clear();
+    }
+
+    /// Counts a call, and fails it if that was ordered.
+    pub(super) fn check(&mut self, call: OpKind, path: &Path) -> Result<(), Injected> {
+        self.calls += 1;
+        let mut failed = None;
+        self.armed.retain_mut(|fault| {
+            let path_matches = fault
+                .path_part
+                .as_ref()
+                .is_none_or(|part| path.to_string_lossy().contains(part));
+            if failed.is_some() || !fault.kind.matches(call) || !path_matches {
+                return true;
+            }
+            if fault.passes > 0 {
+                fault.passes -= 1;
+                return true;
+            }
+            let error = io::Error::from_raw_os_error(fault.errno);
+            failed = Some(Injected {
+                error,
+                bytes_first: fault.bytes_first,
+            });
+            fault.sticky
+        });
+        match failed {
+            None => Ok(()),
+            Some(injected) => {
+                self.hits += 1;
+                Err(injected)
+            }
+        }
+    }
+}

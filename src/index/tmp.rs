@@ -1,0 +1,236 @@
+//! The tmp index: indexes and offsets of the segment that is being written.
+//!
+//! One writer, many readers, no lock on the common path: consecutive indexes stand in a dense array that only grows;
+//! what is out of order goes to an ordered map behind a lock. Readers may find an entry before it is published; they
+//! compare its position with the published tail. A truncation rewrites both in place; the index's epoch makes readers
+//! repeat what they read meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::format::Run;
+
+use super::clip::Clip;
+
+const FIRST_CHUNK: usize = 1024;
+const CHUNKS: usize = 18;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Tmp {
+    dense: Dense,
+    scattered: RwLock<BTreeMap<u64, u32>>,
+    scattered_len: AtomicUsize,
+}
+
+/// Consecutive indexes from `base + skipped` on. Chunk n holds 1024 * 2^n offsets and is never moved.
+#[derive(Debug, Default)]
+struct Dense {
+    base: AtomicU64,
+    /// Entries at the front that a truncation took.
+    skipped: AtomicUsize,
+    len: AtomicUsize,
+    chunks: [OnceLock<Box<[AtomicU32]>>; CHUNKS],
+}
+
+impl Dense {
+    fn slot(place: usize) -> (usize, usize) {
+        let chunk = (place / FIRST_CHUNK + 1).ilog2() as usize;
+        (chunk, place - FIRST_CHUNK * ((1 << chunk) - 1))
+    }
+
+    /// The offset at a place below `len`.
+    fn offset(&self, place: usize) -> Option<u32> {
+        let (chunk, slot) = Self::slot(place);
+        Some(self.chunks.get(chunk)?.get()?.get(slot)?.load(Ordering::Relaxed))
+    }
+
+    /// Base, first place and end place.
+    fn span(&self) -> (u64, usize, usize) {
+        let len = self.len.load(Ordering::Acquire);
+        (
+            self.base.load(Ordering::Relaxed),
+            self.skipped.load(Ordering::Relaxed).min(len),
+            len,
+        )
+    }
+
+    /// The first and last index.
+    fn bounds(&self) -> Option<(u64, u64)> {
+        let (base, skipped, len) = self.span();
+        (skipped < len).then(|| (base.wrapping_add(skipped as u64), base.wrapping_add(len as u64 - 1)))
+    }
+
+    fn find(&self, index: u64) -> Option<(u32, Option<u32>)> {
+        let (base, skipped, len) = self.span();
+        let place = usize::try_from(index.checked_sub(base)?).ok()?;
+        if place < skipped || place >= len {
+            return None;
+        }
+        Some((
+            self.offset(place)?,
+            if place + 1 < len { self.offset(place + 1) } else { None },
+        ))
+    }
+
+    /// Takes `index` where it is the next one, or the first of an empty array.
+    fn push(&self, index: u64, offset: u32) -> bool {
+        let (mut base, _, len) = self.span();
+        if len == 0 {
+            // Nobody looks at the base of an empty array; the length published below publishes it.
+            self.base.store(index, Ordering::Relaxed);
+            base = index;
+        }
+        let (chunk, slot) = Self::slot(len);
+        if base.checked_add(len as u64) != Some(index) || chunk >= CHUNKS {
+            return false;
+        }
+        // Zeroed memory comes untouched from the allocator, so that a large chunk costs nothing until it is used.
+        let chunk = self.chunks[chunk].get_or_init(|| bytemuck::zeroed_slice_box(FIRST_CHUNK << chunk));
+        chunk[slot].store(offset, Ordering::Relaxed);
+        self.len.store(len + 1, Ordering::Release);
+        true
+    }
+
+    fn truncate(&self, clip: Clip) {
+        let Some((first, last)) = self.bounds() else { return };
+        let left = clip
+            .bounds()
+            .map(|(lo, hi)| (lo.max(first), hi.min(last)))
+            .filter(|(lo, hi)| lo <= hi);
+        let base = self.base.load(Ordering::Relaxed);
+        let (skipped, len) = left.map_or((0, 0), |(lo, hi)| ((lo - base) as usize, (hi - base) as usize + 1));
+        // An array that became empty starts anew: the next index gives it a base.
+        self.len.store(len, Ordering::Release);
+        self.skipped.store(skipped, Ordering::Relaxed);
+    }
+}
+
+impl Tmp {
+    /// Adds an index that is not in it.
+    pub(crate) fn insert(&self, index: u64, offset: u32) {
+        if !self.dense.push(index, offset) {
+            self.scattered.write().insert(index, offset);
+            self.scattered_len.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn has_scattered(&self) -> bool {
+        self.scattered_len.load(Ordering::Acquire) != 0
+    }
+
+    /// The offset of an index, and that of the entry behind it where that is known.
+    pub(crate) fn find(&self, index: u64) -> Option<(u32, Option<u32>)> {
+        let dense = self.dense.find(index);
+        if dense.is_some() || !self.has_scattered() {
+            return dense;
+        }
+        self.scattered.read().get(&index).map(|offset| (*offset, None))
+    }
+
+    pub(crate) fn at_or_above(&self, index: u64) -> Option<u64> {
+        let dense = self
+            .dense
+            .bounds()
+            .filter(|(_, last)| *last >= index)
+            .map(|(first, _)| first.max(index));
+        if !self.has_scattered() {
+            return dense;
+        }
+        let scattered = self.scattered.read().range(index..).next().map(|(index, _)| *index);
+        [dense, scattered].into_iter().flatten().min()
+    }
+
+    pub(crate) fn at_or_below(&self, index: u64) -> Option<u64> {
+        let dense = self
+            .dense
+            .bounds()
+            .filter(|(first, _)| *first <= index)
+            .map(|(_, last)| last.min(index));
+        if !self.has_scattered() {
+            return dense;
+        }
+        let scattered = self
+            .scattered
+            .read()
+            .range(..=index)
+            .next_back()
+            .map(|(index, _)| *index);
+        dense.max(scattered)
+    }
+
+    pub(crate) fn count(&self, lo: u64, hi: u64) -> u64 {
+        let dense = self.dense.bounds().map_or(0, |(first, last)| {
+            let (first, last) = (first.max(lo), last.min(hi));
+            if first <= last { last - first + 1 } else { 0 }
+        });
+        let scattered = if self.has_scattered() && lo <= hi {
+            self.scattered.read().range(lo..=hi).count()
+        } else {
+            0
+        };
+        dense + scattered as u64
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let (_, skipped, len) = self.dense.span();
+        len - skipped + self.scattered_len.load(Ordering::Acquire)
+    }
+
+    /// Looks through all.
+    pub(crate) fn holds_offset(&self, offset: u32) -> bool {
+        let (_, skipped, len) = self.dense.span();
+        (skipped..len).any(|place| self.dense.offset(place) == Some(offset))
+            || self.scattered.read().values().any(|other| *other == offset)
+    }
+
+    /// Forgets what `clip` leaves out.
+    pub(crate) fn truncate(&self, clip: Clip) {
+        self.dense.truncate(clip);
+        if self.has_scattered() {
+            let mut scattered = self.scattered.write();
+            scattered.retain(|index, _| clip.contains(*index));
+            self.scattered_len.store(scattered.len(), Ordering::Release);
+        }
+    }
+
+    /// All indexes, ascending, as runs with their offsets.
+    pub(crate) fn to_runs(&self) -> (Vec<Run>, Vec<u32>) {
+        let (mut runs, mut offsets) = (Vec::<Run>::new(), Vec::with_capacity(self.len()));
+        let mut push = |index: u64, offset: u32| {
+            match runs.last_mut() {
+                Some(run) if run.last().checked_add(1) == Some(index) => run.more += 1,
+                _ => runs.push(Run { first: index, more: 0 }),
+            }
+            offsets.push(offset);
+        };
+        let (base, skipped, len) = self.dense.span();
+        let dense = (skipped..len).filter_map(|place| Some((base + place as u64, self.dense.offset(place)?)));
+        let scattered = self.scattered.read();
+        let mut scattered = scattered.iter().map(|(index, offset)| (*index, *offset)).peekable();
+        for (index, offset) in dense {
+            while let Some((index, offset)) = scattered.next_if(|(other, _)| *other < index) {
+                push(index, offset);
+            }
+            push(index, offset);
+        }
+        scattered.for_each(|(index, offset)| push(index, offset));
+        (runs, offsets)
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> usize {
+        let dense: usize = self
+            .dense
+            .chunks
+            .iter()
+            .filter_map(|chunk| chunk.get())
+            .map(|chunk| chunk.len() * 4)
+            .sum();
+        // An ordered map keeps about 11 of these in a node with some slack.
+        dense + self.scattered_len.load(Ordering::Relaxed) * 24
+    }
+}

@@ -1,0 +1,408 @@
+//! What the log says: its state, metadata and index, and what each record changes in them.
+//!
+//! A write and recovery apply records through the same code, so that a reopened log cannot differ from the one that
+//! was written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::error::{Error, Result};
+use crate::format::{Footer, MetaRecord, Next, State, TombstoneAt, Truncation, TruncationAt};
+use crate::index::{Clip, Index, Indexes, LostRange, Members, Row, Table, Tmp, truncate_rows};
+use crate::options::{IndexOrder, Options};
+use crate::position::Position;
+use crate::segment::Segment;
+
+use super::group::{Group, Item, Op};
+
+pub(crate) type Meta = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What the footer of the active segment will say beside its entries.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Journal {
+    /// Deletions in force, by index.
+    tombstones: BTreeMap<u64, u32>,
+    /// Truncations that hide entries of earlier segments: at most the tightest of each kind.
+    pub(crate) truncations: Vec<TruncationAt>,
+}
+
+impl Journal {
+    fn truncate(&mut self, at: TruncationAt) {
+        let mut clip = Clip::ALL;
+        clip.truncate(at.truncation);
+        self.tombstones.retain(|index, _| clip.contains(*index));
+        // Earlier segments hold nothing behind a reset, and of two truncations of a kind the tighter one hides all.
+        if self
+            .truncations
+            .iter()
+            .any(|other| matches!(other.truncation, Truncation::Reset(_)))
+        {
+            return;
+        }
+        let is_looser = |other: &TruncationAt| match (other.truncation, at.truncation) {
+            (_, Truncation::Reset(_)) => true,
+            (Truncation::Before(old), Truncation::Before(new)) => old <= new,
+            (Truncation::After(old), Truncation::After(new)) => old >= new,
+            _ => false,
+        };
+        self.truncations.retain(|other| !is_looser(other));
+        let is_tighter = self
+            .truncations
+            .iter()
+            .all(|other| std::mem::discriminant(&other.truncation) != std::mem::discriminant(&at.truncation));
+        if is_tighter {
+            self.truncations.push(at);
+        }
+    }
+
+    /// The footer of a segment with these indexes.
+    pub(crate) fn to_footer(&self, tmp: &Tmp, resumes: &[(u32, u32)]) -> Footer {
+        let (runs, offsets) = tmp.to_runs();
+        let tombstones = self.tombstones.iter().map(|(index, offset)| TombstoneAt {
+            index: *index,
+            offset: *offset,
+        });
+        Footer {
+            runs,
+            offsets,
+            tombstones: tombstones.collect(),
+            truncations: self.truncations.clone(),
+            resumes: resumes.to_vec(),
+        }
+    }
+}
+
+/// Owned by the writer; readers see the [`Index`] and the metadata.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) state: State,
+    pub(crate) meta: Arc<RwLock<Meta>>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) journal: Journal,
+    pub(crate) tmp: Arc<Tmp>,
+    rows: Vec<Row>,
+    pub(crate) lost: Vec<LostRange>,
+}
+
+impl Contents {
+    /// A log that was never written to.
+    pub(crate) fn new(options: &Options) -> Self {
+        let next = options.first_index.map_or(Next::Unset, Next::At);
+        let floor = options.first_index.unwrap_or(0);
+        Contents {
+            state: State {
+                floor,
+                retired: None,
+                next,
+                order: options.index_order,
+            },
+            meta: Arc::default(),
+            index: Arc::new(Index::new(Position::ZERO)),
+            journal: Journal::default(),
+            tmp: Arc::default(),
+            rows: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Shows readers the segments as they are now.
+    pub(crate) fn publish_rows(&self) {
+        self.index.set_table(Table::new(self.rows.clone(), self.lost.clone()));
+    }
+
+    /// Counts entries anew, after the table was published.
+    pub(crate) fn recount(&self) {
+        self.index.recount(self.rows.iter().map(Row::count).sum());
+    }
+
+    /// Goes on in a new segment; the one before ends at `end`.
+    pub(crate) fn begin_segment(&mut self, segment: Arc<Segment>, end: Option<u32>) -> Journal {
+        if let (Some(last), Some(_)) = (self.rows.last_mut(), end) {
+            last.end = end;
+        }
+        self.tmp = Arc::default();
+        self.rows.push(Row {
+            segment,
+            indexes: Indexes::Tmp(self.tmp.clone()),
+            clip: Clip::ALL,
+            end: None,
+        });
+        std::mem::take(&mut self.journal)
+    }
+
+    /// Adds a sealed segment, at open.
+    pub(crate) fn adopt_sealed(&mut self, segment: Arc<Segment>, footer: &Footer, end: u32) {
+        for at in &footer.truncations {
+            truncate_rows(&mut self.rows, at.truncation);
+        }
+        for tombstone in &footer.tombstones {
+            self.index
+                .note_deleted(tombstone.index, Position::new(segment.number, tombstone.offset));
+        }
+        let indexes = Indexes::Sealed(Arc::new(Members::new(footer)));
+        self.rows.push(Row {
+            segment,
+            indexes,
+            clip: Clip::ALL,
+            end: Some(end),
+        });
+    }
+
+    /// Takes what a head stamp says for the truth: what came before it may have been lost.
+    pub(crate) fn adopt_stamp(&mut self, state: State, meta: &Meta) {
+        self.state = state;
+        self.meta.write().clone_from(meta);
+    }
+
+    /// Replaces the row of a segment that was opened again with more known about it.
+    pub(crate) fn replace_segment(&mut self, segment: Arc<Segment>, end: Option<u32>) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.number() == segment.number) {
+            (row.segment, row.end) = (segment, end);
+        }
+    }
+
+    /// The indexes of a rotated segment are in its footer now.
+    pub(crate) fn seal(&mut self, number: u32, footer: Footer) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.number() == number) {
+            row.indexes = Indexes::Sealed(Arc::new(Members::from_parts(footer.runs, footer.offsets)));
+            self.publish_rows();
+        }
+    }
+
+    /// Drops the first `count` segments, whose indexes become free.
+    pub(crate) fn retire(&mut self, count: usize) -> Vec<Arc<Segment>> {
+        let Some(first) = self.rows.get(count) else {
+            return Vec::new();
+        };
+        let state = raised_floor(self.state, first.segment.stamp.state.next);
+        self.state = state;
+        let retired: Vec<_> = self.rows.drain(..count).map(|row| row.segment).collect();
+        let index = self.index.clone();
+        index.take_away(|| {
+            retired.iter().for_each(|segment| segment.retire());
+            self.publish_rows();
+            self.recount();
+        });
+        retired
+    }
+
+    /// Changes what one record at `position` changes. Entries become visible when the tail is published behind them.
+    pub(crate) fn apply(&mut self, op: Op, payload: &[u8], position: Position) {
+        match op {
+            Op::Put(index) => {
+                self.tmp.insert(index, position.offset32());
+                self.index.added(index);
+                if self.state.next.admits(index) {
+                    self.state.next = Next::behind(index);
+                }
+            }
+            Op::Delete(index) => {
+                self.index.delete(index, position);
+                self.journal.tombstones.insert(index, position.offset32());
+            }
+            Op::Truncate(truncation) => self.truncate(TruncationAt { truncation, position }),
+            Op::Meta => {
+                if let Ok(MetaRecord { key, value }) = MetaRecord::decode(payload) {
+                    let mut meta = self.meta.write();
+                    match value {
+                        Some(value) => meta.insert(key.to_vec(), value.to_vec()),
+                        None => meta.remove(key),
+                    };
+                }
+            }
+        }
+    }
+
+    fn truncate(&mut self, at: TruncationAt) {
+        self.state = truncated(self.state, at.truncation);
+        let earlier = self.rows.len().saturating_sub(1);
+        truncate_rows(&mut self.rows[..earlier], at.truncation);
+        let mut clip = Clip::ALL;
+        clip.truncate(at.truncation);
+        self.tmp.truncate(clip);
+        self.journal.truncate(at);
+        self.index.cut_snapshots(at.truncation);
+        self.publish_rows();
+        self.recount();
+    }
+
+    /// Checks a group against the log and marks the records that would do nothing. Changes nothing else.
+    ///
+    /// # Errors
+    /// What is wrong with an index, a truncation or the metadata; the log stays as it was.
+    pub(crate) fn check(&self, group: &mut Group) -> Result<()> {
+        let table = self.index.table();
+        let mut state = self.state;
+        let mut clip = Clip::ALL;
+        let mut last_put: Option<u64> = None;
+        // Puts stand together, ascending.
+        let mut puts = 0..0;
+        for place in 0..group.items.len() {
+            match group.items[place].op {
+                Op::Truncate(truncation) => {
+                    let is_idle = check_truncation(&state, truncation)?;
+                    group.items[place].skip = is_idle;
+                    if !is_idle {
+                        state = truncated(state, truncation);
+                        clip.truncate(truncation);
+                    }
+                }
+                Op::Put(index) => {
+                    check_order(&state, last_put, index)?;
+                    let may_be_taken = !state.next.admits(index) && clip.contains(index);
+                    if may_be_taken && table.find(index).is_some() {
+                        return Err(Error::IndexExists { index });
+                    }
+                    if state.next.admits(index) {
+                        state.next = Next::behind(index);
+                    }
+                    last_put = Some(index);
+                    puts = if puts.is_empty() {
+                        place..place + 1
+                    } else {
+                        puts.start..place + 1
+                    };
+                }
+                Op::Delete(index) => {
+                    let is_put = |item: &Item| matches!(item.op, Op::Put(put) if put < index);
+                    let behind = puts.start + group.items[puts.clone()].partition_point(is_put);
+                    if puts.contains(&behind) && group.items[behind].op == Op::Put(index) {
+                        return Err(Error::BatchDeletesPut { index });
+                    }
+                    // Deletes are ascending too, so a second one of the same index follows the first.
+                    let again = place > 0 && group.items[place - 1].op == Op::Delete(index);
+                    let is_live =
+                        clip.contains(index) && table.find(index).is_some() && self.index.tombstone(index).is_none();
+                    group.items[place].skip = again || !is_live;
+                }
+                Op::Meta => {}
+            }
+        }
+        self.check_meta(group)
+    }
+
+    /// Metadata goes into every head stamp, so its size is bounded.
+    fn check_meta(&self, group: &Group) -> Result<()> {
+        let sets = || group.items.iter().filter(|item| item.op == Op::Meta);
+        if sets().next().is_none() {
+            return Ok(());
+        }
+        let mut sizes: BTreeMap<Vec<u8>, usize> = self
+            .meta
+            .read()
+            .iter()
+            .map(|(key, value)| (key.clone(), key.len() + value.len()))
+            .collect();
+        for item in sets() {
+            if let Ok(MetaRecord { key, value }) = MetaRecord::decode(group.payload(item)) {
+                match value {
+                    Some(value) => sizes.insert(key.to_vec(), key.len() + value.len()),
+                    None => sizes.remove(key),
+                };
+            }
+        }
+        let (bytes, limit) = (sizes.values().sum::<usize>() as u64, Options::meta_bytes_max());
+        if bytes > limit {
+            return Err(Error::TooLarge {
+                what: "metadata",
+                bytes,
+                limit,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The state behind a truncation.
+fn truncated(mut state: State, truncation: Truncation) -> State {
+    match truncation {
+        Truncation::Before(index) => {
+            state.floor = state.floor.max(index);
+            state.next = match state.next {
+                Next::Unset => Next::At(index),
+                Next::At(next) => Next::At(next.max(index)),
+                Next::Exhausted => Next::Exhausted,
+            };
+        }
+        Truncation::After(index) => {
+            if !state.next.admits(index) {
+                state.next = Next::behind(index);
+            }
+        }
+        Truncation::Reset(index) => {
+            state.floor = index;
+            state.retired = None;
+            state.next = Next::At(index);
+        }
+    }
+    state
+}
+
+/// The state when segments were removed and the first one left began with `next`: every index that was removed lies
+/// below it.
+pub(crate) fn raised_floor(mut state: State, next: Next) -> State {
+    match (state.order, next) {
+        (_, Next::Unset) => {}
+        (IndexOrder::Any, Next::At(next)) => state.retired = state.retired.max(next.checked_sub(1)),
+        (IndexOrder::Any, Next::Exhausted) => state.retired = Some(u64::MAX),
+        (_, Next::At(next)) => state.floor = state.floor.max(next),
+        (_, Next::Exhausted) => state.floor = u64::MAX,
+    }
+    state
+}
+
+/// Whether a truncation would do nothing.
+fn check_truncation(state: &State, truncation: Truncation) -> Result<bool> {
+    Ok(match truncation {
+        Truncation::Before(index) => index <= state.floor,
+        Truncation::After(index) => {
+            if index.checked_add(1).is_some_and(|next| next < state.floor) {
+                return Err(Error::BelowFloor {
+                    index,
+                    floor: state.floor,
+                });
+            }
+            match state.next {
+                Next::Unset => true,
+                Next::At(next) => index.checked_add(1).is_none_or(|behind| behind >= next),
+                Next::Exhausted => index == u64::MAX,
+            }
+        }
+        Truncation::Reset(_) => false,
+    })
+}
+
+/// Whether `index` may follow; `previous` is the put before it in the same batch.
+fn check_order(state: &State, previous: Option<u64>, index: u64) -> Result<()> {
+    if previous == Some(index) {
+        return Err(Error::BatchDuplicate { index });
+    }
+    if index < state.floor {
+        return Err(Error::BelowFloor {
+            index,
+            floor: state.floor,
+        });
+    }
+    let order = state.order;
+    let expected = match (order, state.next) {
+        (IndexOrder::Any, _) | (_, Next::Unset) => return Ok(()),
+        (_, Next::Exhausted) => return Err(Error::IndexExhausted),
+        (_, Next::At(next)) => next,
+    };
+    let fits = if order == IndexOrder::Sequential {
+        index == expected
+    } else {
+        index >= expected
+    };
+    match previous {
+        _ if fits => Ok(()),
+        Some(after) if order == IndexOrder::Sequential => Err(Error::BatchGap { after, index }),
+        _ => Err(Error::IndexOrder { index, expected, order }),
+    }
+}

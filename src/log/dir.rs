@@ -1,0 +1,279 @@
+//! The directory of a log: creating and opening its files, in the order that a crash can follow.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::format::{HEADER_BYTES, Header, MANIFEST_BYTES, Manifest};
+use crate::fs::{Access, File, Fs, Placement, Region};
+use crate::options::Options;
+use crate::position::{Names, Position};
+use crate::segment::Files;
+
+use super::PREPARED_STEP;
+
+/// The files of one log.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) path: PathBuf,
+    pub(crate) names: Names,
+    pub(crate) files: Arc<Files>,
+    pub(crate) manifest: Mutex<ManifestFile>,
+}
+
+/// The manifest and what it says now; changed under its lock only.
+#[derive(Debug)]
+pub(crate) struct ManifestFile {
+    pub(crate) now: Manifest,
+    file: Option<Arc<dyn File>>,
+}
+
+/// A segment file that is ready to become the active one.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) header: Header,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) region: Arc<dyn Region>,
+    pub(crate) prepared: u64,
+}
+
+/// How to make a segment file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Preparation {
+    pub(crate) placement: Placement,
+    pub(crate) bytes: u64,
+    pub(crate) capacity: u64,
+}
+
+/// Why a segment file could not be made.
+#[derive(Debug)]
+pub(crate) enum PrepareError {
+    /// Nothing is lost: its file is removed again and the next attempt takes another number.
+    Room(Error),
+    /// A sync failed: nobody knows what the disk holds.
+    Fatal(Error),
+}
+
+impl Dir {
+    pub(crate) fn new(options: &Options) -> Self {
+        let manifest = Manifest {
+            generation: 0,
+            log_id: 0,
+            first: 1,
+            last: 0,
+            next: 1,
+            durable: Position::ZERO,
+        };
+        Dir {
+            fs: options.fs.clone(),
+            path: options.dir.clone(),
+            names: Names::new(&options.prefix),
+            files: Arc::new(Files::new(options.fs.clone(), options.max_open_files)),
+            manifest: Mutex::new(ManifestFile {
+                now: manifest,
+                file: None,
+            }),
+        }
+    }
+
+    pub(crate) fn segment_path(&self, number: u32) -> PathBuf {
+        self.path.join(self.names.segment(number))
+    }
+
+    pub(crate) fn manifest_path(&self) -> PathBuf {
+        self.path.join(self.names.manifest())
+    }
+
+    pub(crate) fn sync_dir(&self) -> Result<()> {
+        self.fs
+            .sync_dir(&self.path)
+            .map_err(|e| Error::io("sync the directory", &self.path, e))
+    }
+
+    /// Makes the segment file `number` in the order: space, header, sync, directory sync, and only then the manifest
+    /// says that it exists. A crash in between leaves a file without a head stamp, which open removes.
+    pub(crate) fn prepare(&self, header: Header, how: Preparation) -> std::result::Result<Spare, PrepareError> {
+        let path = self.segment_path(header.number);
+        let made = self
+            .create(&path, header, how)
+            .map_err(|e| Error::io_or_full("prepare", &path, e));
+        let (file, region) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = self.fs.remove(&path);
+                return Err(PrepareError::Room(error));
+            }
+        };
+        self.register(&path, &*file, header).map_err(PrepareError::Fatal)?;
+        Ok(Spare {
+            header,
+            path,
+            file,
+            region,
+            prepared: how.prepared(),
+        })
+    }
+
+    fn create(
+        &self,
+        path: &Path,
+        header: Header,
+        how: Preparation,
+    ) -> std::io::Result<(Arc<dyn File>, Arc<dyn Region>)> {
+        let file = self.fs.open(path, Access::CreateNew)?;
+        let region = file.clone().region(how.placement, how.capacity)?;
+        region.prepare(0, how.bytes)?;
+        file.write_at(&header.to_bytes(), 0)?;
+        Ok((file, region))
+    }
+
+    fn register(&self, path: &Path, file: &dyn File, header: Header) -> Result<()> {
+        file.sync().map_err(|e| Error::io("sync", path, e))?;
+        self.sync_dir()?;
+        self.update_manifest(|manifest| {
+            manifest.log_id = header.log_id;
+            manifest.last = header.number;
+            manifest.next = manifest.next.max(u64::from(header.number) + 1);
+        })
+    }
+
+    /// Writes the changed manifest into the older slot and syncs it; the newer one stays whole whatever happens.
+    pub(crate) fn update_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut now = manifest.now;
+        change(&mut now);
+        now.generation += 1;
+        self.write_slot(&mut manifest, now)
+    }
+
+    /// Writes the changed manifest into both slots, so that neither can bring back what it gives up.
+    pub(crate) fn update_manifest_twice(&self, change: impl Fn(&mut Manifest)) -> Result<()> {
+        self.update_manifest(&change)?;
+        self.update_manifest(change)
+    }
+
+    fn write_slot(&self, manifest: &mut ManifestFile, now: Manifest) -> Result<()> {
+        let path = self.manifest_path();
+        let io = |what| {
+            let path = path.clone();
+            move |e| Error::io(what, &path, e)
+        };
+        let (file, is_new) = match &manifest.file {
+            Some(file) => (file.clone(), false),
+            None => match self.fs.open(&path, Access::Write) {
+                Ok(file) => (file, false),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    let file = self.fs.open(&path, Access::CreateNew).map_err(io("create"))?;
+                    file.write_at(&[0; MANIFEST_BYTES], 0).map_err(io("write"))?;
+                    (file, true)
+                }
+                Err(e) => return Err(io("open")(e)),
+            },
+        };
+        file.write_at(&now.to_slot(), now.slot_offset()).map_err(io("write"))?;
+        file.sync().map_err(io("sync"))?;
+        if is_new {
+            self.sync_dir()?;
+        }
+        *manifest = ManifestFile { now, file: Some(file) };
+        Ok(())
+    }
+
+    /// Reads the manifest's slots, the newest first; `None` where there is no file.
+    pub(crate) fn read_manifest(&self) -> Result<Option<Vec<Manifest>>> {
+        let path = self.manifest_path();
+        let file = match self.fs.open(&path, Access::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open", &path, e)),
+        };
+        let mut bytes = vec![0; MANIFEST_BYTES];
+        let read = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
+        bytes.truncate(read);
+        Ok(Some(Manifest::from_file(&bytes)))
+    }
+
+    /// Removes the names of segments, in the order given, then syncs the directory.
+    pub(crate) fn unlink(&self, numbers: impl IntoIterator<Item = u32>) -> Result<()> {
+        let mut removed = false;
+        for number in numbers {
+            let path = self.segment_path(number);
+            match self.fs.remove(&path) {
+                Ok(()) => removed = true,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("remove", &path, e)),
+            }
+        }
+        if removed { self.sync_dir() } else { Ok(()) }
+    }
+}
+
+impl Preparation {
+    /// How a segment is to be made, or gone on with, where segments have grown to `so_far` bytes.
+    pub(crate) fn new(options: &Options, fs: &dyn Fs, so_far: u64, syncs_often: bool) -> Self {
+        let segment_bytes = options.segment_bytes.max(u64::from(HEADER_BYTES) + 4096);
+        let bytes = so_far.max(PREPARED_STEP).min(segment_bytes);
+        // A batch larger than a segment has one to itself; framing adds less than an eighth.
+        let capacity = segment_bytes + options.batch_bytes_max + options.batch_bytes_max / 8 + 2 * PREPARED_STEP;
+        let wants_map = match options.mapped {
+            Some(mapped) => mapped,
+            None => !options.sync.syncs_each_write() && !syncs_often && fs.overwrites_in_place(&options.dir),
+        };
+        let placement = match (options.preallocate, wants_map) {
+            (false, _) => Placement::Growing,
+            (true, true) => Placement::Mapped,
+            (true, false) => Placement::ZeroFilled,
+        };
+        Preparation {
+            placement,
+            bytes: if options.preallocate { bytes } else { 0 },
+            capacity,
+        }
+    }
+
+    /// The end of the space that may be filled.
+    pub(crate) fn prepared(&self) -> u64 {
+        if self.placement == Placement::Growing {
+            self.capacity
+        } else {
+            self.bytes
+        }
+    }
+}
+
+/// Draws a log number for a new file. Its upper half is never zero, so that zeros are never taken for a fragment.
+pub(crate) fn draw_log_number() -> Result<u32> {
+    loop {
+        let number = draw()? as u32;
+        if number >> 16 != 0 {
+            return Ok(number);
+        }
+    }
+}
+
+/// Draws the lower half of a log number anew.
+pub(crate) fn redraw_log_number(number: u32) -> Result<u32> {
+    loop {
+        let next = number & 0xffff_0000 | (draw()? as u32 & 0xffff);
+        if next != number {
+            return Ok(next);
+        }
+    }
+}
+
+/// Draws the identity of a new log.
+pub(crate) fn draw_log_id() -> Result<u128> {
+    Ok(u128::from(draw()?) << 64 | u128::from(draw()?))
+}
+
+fn draw() -> Result<u64> {
+    getrandom::u64().map_err(|e| Error::Io {
+        what: "draw random numbers from",
+        path: "the system".into(),
+        source: Arc::new(std::io::Error::other(e.to_string())),
+    })
+}

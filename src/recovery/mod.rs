@@ -1,0 +1,201 @@
+//! Opening a log: survey the files, judge what they hold, settle what is to be done.
+//!
+//! The first two only read. What comes out of them decides, under the recovery mode, whether the log opens, and how.
+
+mod judge;
+mod report;
+mod settle;
+mod survey;
+
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::fs::Lock;
+use crate::latch::Latch;
+use crate::log::{Contents, Dir, Log, Writer, raised_floor};
+use crate::options::{Options, RecoveryMode};
+use crate::position::Position;
+
+use judge::{Judgement, OnDamage, Rules};
+use settle::Found;
+use survey::{Link, Survey};
+
+pub use report::{Damage, RecoveryReport, TornTail};
+pub(crate) use survey::survey;
+
+/// An open log, and the lock that keeps others out.
+pub(crate) struct Opened {
+    pub(crate) log: Log,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens or creates the log that `options` describe.
+pub(crate) fn open(options: Options) -> Result<Opened> {
+    options.validate()?;
+    let dir = Dir::new(&options);
+    let lock = lock(&options, &dir)?;
+    let started = Instant::now();
+    let mut report = RecoveryReport::default();
+    let (judgement, found) = examine(&options, &dir, &mut report)?;
+    let must_stop = may_write(&options, &judgement, &report)?;
+    report.read_duration = started.elapsed();
+
+    let settled = Instant::now();
+    let latch = Latch::default();
+    let (writer, durable) = match must_stop {
+        Some(cause) => {
+            latch.set_read_only(cause);
+            read_only(judgement)
+        }
+        None => match settle::settle(&options, &dir, found, judgement, &mut report) {
+            Ok(settled) => settled,
+            Err(cause) if options.allow_read_only => {
+                latch.set_read_only(cause);
+                report = RecoveryReport::default();
+                read_only(examine(&options, &dir, &mut report)?.0)
+            }
+            Err(cause) => {
+                return Err(Error::ReadOnly {
+                    cause: std::sync::Arc::new(cause),
+                });
+            }
+        },
+    };
+    report.write_duration = settled.elapsed();
+    report.durable = durable;
+    report.end = writer.tail();
+    report.segments = writer.contents.rows().len() as u64;
+    tracing::info!(end = %report.end, durable = %report.durable, clean = report.is_clean, "opened the log");
+    let mut log = Log::new(options, dir, writer, durable);
+    log.latch = latch;
+    log.publish_open();
+    Ok(Opened { log, lock, report })
+}
+
+/// Reads the log as it is; changes nothing.
+fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<(Judgement, Found)> {
+    let survey = survey(dir)?;
+    if survey.chain.is_empty() && survey.manifest.is_none() && !options.create {
+        return Err(Error::NotFound {
+            path: options.dir.clone(),
+        });
+    }
+    let rules = Rules {
+        on_damage: if options.recovery == RecoveryMode::Salvage {
+            OnDamage::Continue
+        } else {
+            OnDamage::Stop
+        },
+        reads_all: options.recovery == RecoveryMode::Strict,
+    };
+    let found = take_found(dir, &survey, report);
+    let judgement = judge::judge(dir, survey, Contents::new(options), rules, report)?;
+    conclude(options, judgement, found, report)
+}
+
+/// Creates the directory, durably, and takes the lock in it.
+pub(crate) fn lock(options: &Options, dir: &Dir) -> Result<Box<dyn Lock>> {
+    if options.create {
+        dir.fs
+            .create_dir_all(&dir.path)
+            .map_err(|e| Error::io("create", &dir.path, e))?;
+    }
+    let path = dir.path.join(dir.names.lock());
+    dir.fs.lock(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { path: path.clone() },
+        std::io::ErrorKind::NotFound => Error::NotFound { path: dir.path.clone() },
+        _ => Error::io("lock", &path, e),
+    })
+}
+
+/// Takes over what the manifest said, and what settling needs of the survey.
+fn take_found(dir: &Dir, survey: &Survey, report: &mut RecoveryReport) -> Found {
+    report.is_manifest_lost = survey.is_manifest_lost;
+    report.strays = survey.strays.iter().map(|number| dir.segment_path(*number)).collect();
+    report.is_new = survey.chain.is_empty() && survey.manifest.is_none_or(|manifest| manifest.last == 0);
+    let first = survey
+        .chain
+        .first()
+        .map_or(survey.manifest.map_or(1, |m| m.first), Link::number);
+    let mut now = dir.manifest.lock();
+    if let Some(manifest) = survey.manifest {
+        now.now = manifest;
+    }
+    (now.now.log_id, now.now.next) = (survey.log_id, survey.next);
+    Found {
+        manifest: survey.manifest,
+        log_id: survey.log_id,
+        spares: survey.spares.clone(),
+        leftovers: survey.leftovers.clone(),
+        first,
+        next: survey.next,
+        is_clean: false,
+    }
+}
+
+/// What follows once all records are read: the state, the index, and whether the end is clean.
+fn conclude(
+    options: &Options,
+    mut judgement: Judgement,
+    mut found: Found,
+    report: &mut RecoveryReport,
+) -> Result<(Judgement, Found)> {
+    let contents = &mut judgement.contents;
+    if let Some(first) = contents.rows().first() {
+        let stamp = &first.segment.stamp;
+        if stamp.predecessor.is_some() {
+            contents.state = raised_floor(contents.state, stamp.state.next);
+        }
+        let (stored, asked) = (contents.state.order, options.index_order);
+        if stored != asked {
+            return Err(Error::IndexOrderStored { stored, asked });
+        }
+    }
+    contents.publish_rows();
+    contents.recount();
+    let tail = judgement
+        .end
+        .map_or(Position::ZERO, |end| Position::new(end.number, end.end));
+    contents.index.publish(tail);
+    let ends_clean = judgement.scanned.last().is_none_or(|last| last.ends_clean);
+    let durable = found.manifest.map_or(Position::ZERO, |manifest| manifest.durable);
+    found.is_clean = !report.is_manifest_lost
+        && durable == tail
+        && ends_clean
+        && judgement.torn.is_none()
+        && judgement.dropped.is_empty()
+        && (judgement.end.is_some() || found.spares.is_empty());
+    report.is_clean = found.is_clean && !report.is_damaged();
+    Ok((judgement, found))
+}
+
+/// Whether the mode allows to write: `Some` is why the log is open for reading only.
+fn may_write(options: &Options, judgement: &Judgement, report: &RecoveryReport) -> Result<Option<Error>> {
+    if let Some(damage) = report.damage.first() {
+        let error = damage.to_error();
+        return match options.recovery {
+            RecoveryMode::Salvage => Ok(None),
+            RecoveryMode::PointInTime => Ok(Some(error)),
+            RecoveryMode::Strict | RecoveryMode::TornTail => Err(error),
+        };
+    }
+    if let (RecoveryMode::Strict, Some((at, reason))) = (options.recovery, &judgement.torn) {
+        let path = options
+            .dir
+            .join(crate::position::Names::new(&options.prefix).segment(at.segment_number()));
+        return Err(Error::TornTail {
+            path,
+            at: at.offset(),
+            reason: reason.clone(),
+        });
+    }
+    Ok(None)
+}
+
+fn read_only(judgement: Judgement) -> (Writer, Position) {
+    let durable = judgement.durable.min(judgement.contents.index.tail());
+    let mut writer = Writer::new(judgement.contents, judgement.marked);
+    writer.ended = judgement.end;
+    (writer, durable)
+}

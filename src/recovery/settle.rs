@@ -1,0 +1,346 @@
+//! Carries out what recovery has decided, in an order that a crash at any line can follow.
+//!
+//! 1. Files above the end of the log leave the manifest, then the directory.
+//! 2. Bytes behind the end become zeros, in place: the file is never cut.
+//! 3. What is kept above W is written back, a resume record is placed, all is synced: from here on what recovery
+//!    believed is true, and stale bytes behind the end can never pass for records.
+//! 4. The manifest says W = the end. A crash before this repeats everything; a crash after it finds a clean log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Result};
+use crate::format::{Header, Kind, Manifest, Predecessor, RecordType, Resume};
+use crate::fs::{Access, File, Placement};
+use crate::log::{Dir, Preparation, Rotated, Writer, redraw_log_number};
+use crate::options::Options;
+use crate::position::Position;
+use crate::segment::{Active, DATA_START, Segment, erase, write_back};
+
+use super::judge::{Judgement, ScannedSegment, framer};
+use super::report::{RecoveryReport, TornTail};
+
+/// What the survey knows that settling needs.
+pub(crate) struct Found {
+    pub(crate) manifest: Option<Manifest>,
+    pub(crate) log_id: u128,
+    pub(crate) spares: Vec<(u32, Option<Header>)>,
+    pub(crate) leftovers: Vec<u32>,
+    pub(crate) first: u32,
+    pub(crate) next: u64,
+    /// The log ends where a clean close left it.
+    pub(crate) is_clean: bool,
+}
+
+/// Makes the log writable. Returns the writer and everything before which position is durable.
+pub(crate) fn settle(
+    options: &Options,
+    dir: &Dir,
+    found: Found,
+    mut judgement: Judgement,
+    report: &mut RecoveryReport,
+) -> Result<(Writer, Position)> {
+    if !found.leftovers.is_empty() {
+        // The manifest gave them up before; only the removal was not durable.
+        report
+            .removed
+            .extend(found.leftovers.iter().map(|number| dir.segment_path(*number)));
+        dir.unlink(found.leftovers.iter().copied())?;
+    }
+    let end = judgement.end;
+    let tail = end.map_or(Position::ZERO, |end| Position::new(end.number, end.end));
+    let is_active = judgement.contents.rows().last().is_some_and(|row| row.end.is_none());
+    let mut scanned = std::mem::take(&mut judgement.scanned);
+    if let Some(last) = scanned.last_mut()
+        && judgement
+            .contents
+            .rows()
+            .last()
+            .is_some_and(|row| row.number() == last.member.number)
+    {
+        last.journal = judgement.contents.journal.clone();
+    }
+    let durable = judgement.durable.min(tail);
+    let mut writer = Writer::new(judgement.contents, judgement.marked);
+    if found.is_clean {
+        writer.found_spare = found.spares.iter().filter_map(|(_, header)| *header).next_back();
+        let last = if is_active { scanned.pop() } else { None };
+        queue_unsealed(dir, scanned, &mut writer)?;
+        take_last(options, &mut writer, last, end, dir)?;
+        return Ok((writer, durable));
+    }
+    drop_above(dir, &found, end, &judgement.dropped, report)?;
+    let last = if is_active { scanned.pop() } else { None };
+    for segment in &scanned {
+        keep(dir, segment, durable, report)?;
+    }
+    queue_unsealed(dir, scanned, &mut writer)?;
+    if let Some(last) = last {
+        end_in(options, dir, last, durable, &judgement.torn, &mut writer, report)?;
+    } else {
+        writer.ended = end;
+    }
+    let tail = writer.tail();
+    dir.update_manifest(|manifest| manifest.durable = tail)?;
+    writer.marked = writer.marked.max(durable);
+    report.end = tail;
+    Ok((writer, tail))
+}
+
+/// Step 1: both manifest slots with the lower last segment, then the files, the youngest first.
+fn drop_above(
+    dir: &Dir,
+    found: &Found,
+    end: Option<Predecessor>,
+    dropped: &[u32],
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    let last = end.map_or(0, |end| end.number);
+    let change = |manifest: &mut Manifest| {
+        manifest.log_id = found.log_id;
+        manifest.first = found.first;
+        manifest.last = last;
+        manifest.next = found.next;
+    };
+    let mut above: Vec<u32> = dropped
+        .iter()
+        .copied()
+        .chain(found.spares.iter().map(|(n, _)| *n))
+        .collect();
+    above.retain(|number| *number > last);
+    above.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+    above.dedup();
+    if above.is_empty() && found.manifest.is_some() {
+        return Ok(());
+    }
+    if above.is_empty() && last == 0 {
+        return Ok(());
+    }
+    dir.update_manifest_twice(change)?;
+    report
+        .removed
+        .extend(above.iter().map(|number| dir.segment_path(*number)));
+    dir.unlink(above)
+}
+
+/// Step 3 for a segment that takes no more records: write back and sync what was not known to be durable.
+fn keep(dir: &Dir, scanned: &ScannedSegment, durable: Position, report: &mut RecoveryReport) -> Result<()> {
+    let from = kept_from(scanned, durable);
+    if from >= scanned.end || scanned.segment.gap.is_some() {
+        return Ok(());
+    }
+    let file = open(dir, &scanned.member.path)?;
+    report.written_back_bytes += write_kept(&file, scanned, from)?;
+    file.sync().map_err(|e| Error::io("sync", &scanned.member.path, e))
+}
+
+/// The first byte that was not known to be durable.
+fn kept_from(scanned: &ScannedSegment, durable: Position) -> u32 {
+    match u64::from(scanned.member.number).cmp(&durable.segment()) {
+        std::cmp::Ordering::Less => scanned.end,
+        std::cmp::Ordering::Equal => durable.offset32().max(DATA_START),
+        std::cmp::Ordering::Greater => DATA_START,
+    }
+}
+
+fn write_kept(file: &Arc<dyn File>, scanned: &ScannedSegment, from: u32) -> Result<u64> {
+    let resumes = &scanned.segment.resumes;
+    let before = resumes.partition_point(|(at, _)| *at < from);
+    let log_number = before
+        .checked_sub(1)
+        .map_or(scanned.member.header.log_number, |place| resumes[place].1);
+    write_back(
+        file,
+        &scanned.member.path,
+        &scanned.member.header,
+        log_number,
+        from,
+        scanned.end,
+    )
+}
+
+fn open(dir: &Dir, path: &std::path::Path) -> Result<Arc<dyn File>> {
+    dir.fs
+        .open(path, Access::Write)
+        .map_err(|e| Error::io("open for writing", path, e))
+}
+
+/// Segments that were rotated and not sealed before the crash are sealed now.
+fn queue_unsealed(dir: &Dir, scanned: Vec<ScannedSegment>, writer: &mut Writer) -> Result<()> {
+    for scanned in scanned {
+        // A sealed file whose footer is damaged is not changed: its index stays in memory.
+        let was_sealed = scanned.is_sealed || scanned.was_durable && scanned.has_footer_piece;
+        if was_sealed || scanned.segment.gap.is_some() {
+            continue;
+        }
+        queue(dir, scanned, writer)?;
+    }
+    Ok(())
+}
+
+fn queue(dir: &Dir, scanned: ScannedSegment, writer: &mut Writer) -> Result<()> {
+    let file = open(dir, &scanned.member.path)?;
+    let segment = Arc::new(scanned.segment.reopened(scanned.segment.resumes.clone(), file));
+    writer.contents.replace_segment(segment.clone(), Some(scanned.end));
+    writer.rotated.push_back(Rotated {
+        segment,
+        end: scanned.end,
+        framer: framer(&scanned),
+        journal: scanned.journal,
+        tmp: scanned.tmp,
+        region: None,
+    });
+    Ok(())
+}
+
+/// Steps 2 and 3 for the segment in which the log ends.
+fn end_in(
+    options: &Options,
+    dir: &Dir,
+    mut last: ScannedSegment,
+    durable: Position,
+    torn: &Option<(Position, String)>,
+    writer: &mut Writer,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    let path = last.member.path.clone();
+    let file = open(dir, &path)?;
+    let erased = if last.ends_clean {
+        0
+    } else {
+        erase(&file, &path, last.end)?
+    };
+    if let Some((at, reason)) = torn {
+        tracing::warn!(%at, reason, erased, "cut a torn tail");
+        let reason = reason.clone();
+        report.torn_tail = Some(TornTail {
+            path: path.clone(),
+            at: *at,
+            reason,
+            bytes: erased,
+        });
+    }
+    let from = kept_from(&last, durable);
+    if from < last.end {
+        report.written_back_bytes += write_kept(&file, &last, from)?;
+    }
+    let end = Predecessor {
+        number: last.member.number,
+        log_number: last.log_number,
+        end: last.end,
+    };
+    if last.has_footer_piece || !place_resume(&file, &path, &mut last)? {
+        // Sealing had begun, or there is no room: the log goes on in the next segment.
+        file.sync().map_err(|e| Error::io("sync", &path, e))?;
+        writer.ended = Some(end);
+        writer.contents.replace_segment(last.segment.clone(), Some(last.end));
+        if !last.is_sealed {
+            queue(dir, last, writer)?;
+        }
+        return Ok(());
+    }
+    file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    activate(options, dir, last, file, writer)
+}
+
+/// Places a resume record at the end, in place; false where there is no room for it.
+fn place_resume(file: &Arc<dyn File>, path: &std::path::Path, last: &mut ScannedSegment) -> Result<bool> {
+    let resume = Resume {
+        before: last.log_number,
+        next: redraw_log_number(last.log_number)?,
+    };
+    let mut payload = Vec::new();
+    resume.encode(&mut payload);
+    let mut bytes = Vec::new();
+    let (start, end) = framer(last).frame(&mut bytes, last.end, RecordType::alone(Kind::Resume), &payload, None);
+    match file
+        .write_at(&bytes, last.end.into())
+        .map_err(|e| Error::io_or_full("write to", path, e))
+    {
+        Ok(()) => {}
+        Err(Error::NoSpace { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let mut resumes = last.segment.resumes.clone();
+    resumes.push((start, resume.next));
+    last.segment = Arc::new(last.segment.reopened(resumes, file.clone()));
+    (last.end, last.log_number, last.has_records) = (end, resume.next, true);
+    Ok(true)
+}
+
+/// The last segment of a clean log: goes on taking records, unless it was sealed.
+fn take_last(
+    options: &Options,
+    writer: &mut Writer,
+    last: Option<ScannedSegment>,
+    end: Option<Predecessor>,
+    dir: &Dir,
+) -> Result<()> {
+    match last {
+        Some(last) if !last.has_footer_piece => {
+            let file = open(dir, &last.member.path)?;
+            activate(options, dir, last, file, writer)
+        }
+        Some(last) => {
+            writer.contents.replace_segment(last.segment, Some(last.end));
+            writer.ended = end;
+            Ok(())
+        }
+        None => {
+            writer.ended = end;
+            Ok(())
+        }
+    }
+}
+
+/// Makes a segment the active one again.
+fn activate(
+    options: &Options,
+    dir: &Dir,
+    last: ScannedSegment,
+    file: Arc<dyn File>,
+    writer: &mut Writer,
+) -> Result<()> {
+    let path: PathBuf = last.member.path.clone();
+    let segment = Arc::new(last.segment.reopened(last.segment.resumes.clone(), file.clone()));
+    let size = file.size().map_err(|e| Error::io("read the size of", &path, e))?;
+    let how = Preparation::new(options, &*dir.fs, size, false);
+    let capacity = how.capacity.max(size);
+    let region = |placement| {
+        let region = file.clone().region(placement, capacity)?;
+        // A sparse file, mapped, would die of SIGBUS on a full disk: see to it that its space is really there.
+        if placement == Placement::Mapped {
+            region.prepare(0, size)?;
+        }
+        Ok::<_, std::io::Error>(region)
+    };
+    let (region, placement) = match region(how.placement) {
+        Ok(region) => (region, how.placement),
+        Err(_) if how.placement == Placement::Mapped => {
+            let region = region(Placement::ZeroFilled).map_err(|e| Error::io("use", &path, e))?;
+            (region, Placement::ZeroFilled)
+        }
+        Err(e) => return Err(Error::io("use", &path, e)),
+    };
+    let prepared = if placement == Placement::Growing {
+        capacity
+    } else {
+        size
+    };
+    segment.prepared.store(prepared, Ordering::Release);
+    writer.contents.replace_segment(segment.clone(), None);
+    let mut active = Active::new(segment, region, last.end, last.log_number);
+    active.has_records = last.has_records;
+    writer.active = Some(active);
+    Ok(())
+}
+
+impl Segment {
+    /// The same segment, with more resume records and the descriptor it is written through.
+    fn reopened(&self, resumes: Vec<(u32, u32)>, file: Arc<dyn File>) -> Segment {
+        let mut segment = self.with_file(file);
+        segment.resumes = resumes;
+        segment
+    }
+}

@@ -1,0 +1,96 @@
+//! The end of the active segment: where records are framed and placed.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::{Digest, Framer, Kind, RecordType, Resume, encode_watermark};
+use crate::fs::Region;
+use crate::position::Position;
+
+use super::Segment;
+
+/// The writer's end of a segment. Records are framed into a buffer first and placed with one call, whole, so that a
+/// killed process leaves at most one unfinished run of bytes at the very end.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) region: Arc<dyn Region>,
+    pub(crate) framer: Framer,
+    /// Behind the last placed record.
+    pub(crate) end: u32,
+    /// Behind the last record that is not a watermark or padding.
+    pub(crate) records_end: u32,
+    /// Whether the segment holds more than its head stamp, watermarks and padding.
+    pub(crate) has_records: bool,
+    /// What the next call of `place` puts at `end`.
+    frame: Vec<u8>,
+}
+
+impl Active {
+    pub(crate) fn new(segment: Arc<Segment>, region: Arc<dyn Region>, end: u32, log_number: u32) -> Self {
+        let framer = Framer {
+            checksum: segment.header.checksum,
+            log_number,
+        };
+        Active {
+            segment,
+            region,
+            framer,
+            end,
+            records_end: end,
+            has_records: false,
+            frame: Vec::new(),
+        }
+    }
+
+    /// Adds a record that makes everything before `position` known to be durable.
+    pub(crate) fn frame_watermark(&mut self, durable: Position) {
+        let mut payload = Vec::with_capacity(16);
+        encode_watermark(&mut payload, durable);
+        self.frame(RecordType::alone(Kind::Watermark), &payload, None);
+    }
+
+    /// Adds a resume record; what follows bears its log number.
+    pub(crate) fn frame_resume(&mut self, resume: Resume) {
+        let mut payload = Vec::with_capacity(16);
+        resume.encode(&mut payload);
+        self.frame(RecordType::alone(Kind::Resume), &payload, None);
+        self.framer.log_number = resume.next;
+    }
+
+    /// Adds padding, so that the next record starts at a multiple of `align`, which divides the block size.
+    pub(crate) fn frame_padding(&mut self, align: u32) {
+        let at = self.framer.start(self.frame_end());
+        let header = self.framer.checksum.fragment_header_bytes() as u32;
+        let gap = at.next_multiple_of(align) - at;
+        let gap = if gap == 0 || gap >= header { gap } else { gap + align };
+        if gap != 0 {
+            self.frame(
+                RecordType::alone(Kind::Padding),
+                &vec![0; (gap - header) as usize],
+                None,
+            );
+        }
+    }
+
+    /// Adds a record to the frame; returns where it starts. The caller has checked that the segment has room for it.
+    pub(crate) fn frame(&mut self, record: RecordType, payload: &[u8], digest: Option<Digest>) -> u32 {
+        let at = self.end + self.frame.len() as u32;
+        self.framer.frame(&mut self.frame, at, record, payload, digest).0
+    }
+
+    /// Where the frame would end.
+    pub(crate) fn frame_end(&self) -> u32 {
+        self.end + self.frame.len() as u32
+    }
+
+    /// Puts the frame in its place.
+    pub(crate) fn place(&mut self) -> Result<()> {
+        let placed = self.region.place(&self.frame, self.end.into());
+        self.end = self.frame_end();
+        self.frame.clear();
+        // A large batch must not pin its memory for ever.
+        self.frame.shrink_to(1 << 20);
+        placed.map_err(|e| Error::io("write to", &self.segment.path, e))
+    }
+}

@@ -1,0 +1,45 @@
+//! A bounded set of open descriptors.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::fs::{Access, File, Fs};
+
+/// The descriptors of sealed segments, the least recently used closed first.
+#[derive(Debug)]
+pub(crate) struct Files {
+    fs: Arc<dyn Fs>,
+    open: Mutex<LruCache<u32, Arc<dyn File>>>,
+}
+
+impl Files {
+    pub(crate) fn new(fs: Arc<dyn Fs>, max_open: usize) -> Self {
+        let max_open = NonZeroUsize::new(max_open).unwrap_or(NonZeroUsize::MIN);
+        Files {
+            fs,
+            open: Mutex::new(LruCache::new(max_open)),
+        }
+    }
+
+    /// The file of segment `number`, opened outside the lock where it is not open yet.
+    pub(crate) fn get(&self, number: u32, path: &Path) -> Result<Arc<dyn File>> {
+        if let Some(file) = self.open.lock().get(&number) {
+            return Ok(file.clone());
+        }
+        let file = self.fs.open(path, Access::Read).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+            _ => Error::io("open", path, source),
+        })?;
+        self.open.lock().put(number, file.clone());
+        Ok(file)
+    }
+
+    pub(crate) fn forget(&self, number: u32) {
+        self.open.lock().pop(&number);
+    }
+}

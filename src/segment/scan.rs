@@ -1,0 +1,258 @@
+//! Reads a segment from front to back, record by record, and says how it ends. Never writes.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::{
+    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest, read_fragment,
+};
+use crate::fs::File;
+
+/// How much is read at once: many blocks, so that a scan runs at the speed of sequential reads.
+const WINDOW_BYTES: usize = 16 * BLOCK_BYTES as usize;
+
+/// A piece of a file in memory, moved along as it is read.
+pub(crate) struct Window {
+    file: Arc<dyn File>,
+    path: std::path::PathBuf,
+    size: u64,
+    start: u64,
+    bytes: Vec<u8>,
+    ahead: usize,
+}
+
+impl Window {
+    pub(crate) fn new(file: Arc<dyn File>, path: &std::path::Path) -> Result<Self> {
+        let size = file.size().map_err(|e| Error::io("read the size of", path, e))?;
+        // No segment reaches so far; what lies beyond is foreign and would overflow the 32-bit offsets.
+        let size = size.min(u64::from(u32::MAX - 2 * BLOCK_BYTES));
+        Ok(Window {
+            file,
+            path: path.to_owned(),
+            size,
+            start: 0,
+            bytes: Vec::new(),
+            ahead: WINDOW_BYTES,
+        })
+    }
+
+    /// Reads no more than it must, for a look at the head of a file.
+    pub(crate) fn narrow(mut self) -> Self {
+        self.ahead = BLOCK_BYTES as usize;
+        self
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes from `at` to the end of its block, or of the file.
+    pub(crate) fn block(&mut self, at: u32) -> Result<&[u8]> {
+        self.get(at.into(), block_rest(at) as usize)
+    }
+
+    /// Up to `len` bytes from `at` on, fewer where the file ends. `len` is at most a window.
+    pub(crate) fn get(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        let end = self.size.min(at.saturating_add(len as u64));
+        if at < self.start || end > self.start + self.bytes.len() as u64 {
+            let start = at - at % u64::from(BLOCK_BYTES);
+            let wanted =
+                (self.size.saturating_sub(start)).min(self.ahead.max(len + BLOCK_BYTES as usize) as u64) as usize;
+            self.bytes.resize(wanted, 0);
+            let read = self
+                .file
+                .read_at(&mut self.bytes, start)
+                .map_err(|e| Error::io("read", &self.path, e))?;
+            self.bytes.truncate(read);
+            self.start = start;
+        }
+        let from = (at.saturating_sub(self.start) as usize).min(self.bytes.len());
+        let to = (end.saturating_sub(self.start) as usize).clamp(from, self.bytes.len());
+        Ok(&self.bytes[from..to])
+    }
+
+    /// The first offset at or behind `from` that does not hold zero.
+    pub(crate) fn nonzero(&mut self, from: u64) -> Result<Option<u64>> {
+        let mut at = from;
+        while at < self.size {
+            let bytes = self.get(at, WINDOW_BYTES - BLOCK_BYTES as usize)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(found) = bytes.iter().position(|byte| *byte != 0) {
+                return Ok(Some(at + found as u64));
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(None)
+    }
+}
+
+/// A whole record found by a scan.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) record: RecordType,
+    /// Offset of its first fragment.
+    pub(crate) start: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Where a scan ended and what stands there. `at` is the offset behind the last whole batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The limit it was given.
+    Limit,
+    /// A footer begins.
+    Footer,
+    /// Zeros, up to the end of the file.
+    Zeros,
+    /// A record that is bad or missing, or a batch without its end, and why.
+    Bad { at: u32, why: Bad },
+}
+
+/// Walks over the records of a segment. Batches come whole or not at all.
+pub(crate) struct Scan {
+    window: Window,
+    header: Header,
+    log_number: u32,
+    /// Behind the last whole batch.
+    end: u32,
+    /// Log numbers that came into force, by the offset of their resume record.
+    pub(crate) resumes: Vec<(u32, u32)>,
+}
+
+impl Scan {
+    /// Starts behind the header.
+    pub(crate) fn new(window: Window, header: Header) -> Self {
+        Scan {
+            window,
+            header,
+            log_number: header.log_number,
+            end: HEADER_BYTES,
+            resumes: Vec::new(),
+        }
+    }
+
+    /// Goes on at `at`, where `log_number` is in force.
+    pub(crate) fn resume_at(&mut self, at: u32, log_number: u32) {
+        self.end = at;
+        self.log_number = log_number;
+    }
+
+    /// The offset behind the last whole batch.
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The log number in force there.
+    pub(crate) fn log_number(&self) -> u32 {
+        self.log_number
+    }
+
+    pub(crate) fn into_window(self) -> Window {
+        self.window
+    }
+
+    /// Reads the next whole batch into `batch`, which is cleared first. Nothing at or behind `limit` is read.
+    pub(crate) fn next_batch(&mut self, batch: &mut Vec<Scanned>, limit: u32) -> Result<Option<Stop>> {
+        batch.clear();
+        let mut at = self.end;
+        if at >= limit {
+            return Ok(Some(Stop::Limit));
+        }
+        loop {
+            let (scanned, end) = match self.record(at)? {
+                Ok(found) => found,
+                Err((bad_at, why)) => return self.stop(at, bad_at, why, batch.is_empty()).map(Some),
+            };
+            let record = scanned.record;
+            if record.kind == Kind::Footer && batch.is_empty() {
+                return Ok(Some(Stop::Footer));
+            }
+            if record.begins != batch.is_empty() || record.kind == Kind::Footer {
+                return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
+            }
+            if record.kind == Kind::Resume {
+                let resume = Resume::decode(&scanned.payload)
+                    .ok()
+                    .filter(|resume| resume.before == self.log_number);
+                let Some(resume) = resume.filter(|resume| resume.next >> 16 == self.header.log_number >> 16) else {
+                    return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
+                };
+                self.log_number = resume.next;
+                self.resumes.push((scanned.start, resume.next));
+            }
+            batch.push(scanned);
+            at = end;
+            if record.ends {
+                self.end = end;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Zeros end a segment only where nothing else follows, and only between batches.
+    fn stop(&mut self, at: u32, bad_at: u32, why: Bad, between_batches: bool) -> Result<Stop> {
+        let padded = if block_rest(at) < self.header.checksum.fragment_header_bytes() as u32 {
+            block_rest(at)
+        } else {
+            0
+        };
+        let ends_here = matches!(why, Bad::Zeros | Bad::Short) && bad_at == at + padded && between_batches;
+        if ends_here && self.window.nonzero(at.into())?.is_none() {
+            return Ok(Stop::Zeros);
+        }
+        Ok(Stop::Bad { at: bad_at, why })
+    }
+
+    /// The record at `at` and the offset behind it, or the place and reason of what is bad.
+    #[allow(clippy::type_complexity)]
+    fn record(&mut self, at: u32) -> Result<std::result::Result<(Scanned, u32), (u32, Bad)>> {
+        let header_bytes = self.header.checksum.fragment_header_bytes() as u32;
+        let (mut at, mut start, mut payload, mut previous) = (at, None, Vec::new(), None);
+        let mut record: Option<RecordType> = None;
+        loop {
+            let rest = block_rest(at);
+            if rest < header_bytes {
+                // The rest of a block too small for a header; it must be zero, else something stray stands there.
+                if self.window.block(at)?.iter().any(|byte| *byte != 0) {
+                    return Ok(Err((at, Bad::Sequence)));
+                }
+                at += rest;
+            }
+            let checksum = self.header.checksum;
+            let expect = Expect::Exact(self.log_number);
+            let fragment = match read_fragment(checksum, self.window.block(at)?, at, expect, previous) {
+                Ok(fragment) => fragment,
+                Err(why) => return Ok(Err((at, why))),
+            };
+            if !follows(record, &fragment) {
+                return Ok(Err((at, Bad::Sequence)));
+            }
+            let end = fragment.end;
+            let is_last = matches!(fragment.part, Part::Full | Part::Last);
+            start.get_or_insert(at);
+            record = Some(fragment.record);
+            previous = Some(fragment.sum);
+            payload.extend_from_slice(fragment.payload);
+            if is_last {
+                let scanned = Scanned {
+                    record: fragment.record,
+                    start: start.unwrap_or(at),
+                    payload,
+                };
+                return Ok(Ok((scanned, end)));
+            }
+            at = end;
+        }
+    }
+}
+
+/// Whether `fragment` may stand behind the fragments of `record` that were read so far.
+pub(super) fn follows(record: Option<RecordType>, fragment: &Fragment<'_>) -> bool {
+    match (record, fragment.part) {
+        (None, Part::Full | Part::First) => true,
+        (Some(record), Part::Middle | Part::Last) => record == fragment.record,
+        _ => false,
+    }
+}

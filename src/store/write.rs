@@ -1,0 +1,400 @@
+//! The writing half of the store.
+
+use std::cell::Cell;
+
+use serde::Serialize;
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::format::Truncation;
+use crate::log::{Group, Op, Value};
+use crate::options::Durability;
+use crate::position::Position;
+
+use super::{Commit, Store};
+
+/// Where [`Store::append`] put an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The index it got.
+    pub index: u64,
+    /// Where it stands.
+    pub position: Position,
+}
+
+thread_local! {
+    /// The memory of the last write of this thread.
+    static GROUP: Cell<Option<Box<Group>>> = const { Cell::new(None) };
+}
+
+impl Store {
+    /// Writes an entry. Durable when it returns if the sync policy says so; it survives the death of the process in
+    /// any case.
+    ///
+    /// # Errors
+    /// [`Error::IndexExists`], [`Error::IndexOrder`], [`Error::BelowFloor`] for the index; [`Error::TooLarge`],
+    /// [`Error::Encode`] for the value; [`Error::NoSpace`], [`Error::Closed`], [`Error::ReadOnly`]: nothing was
+    /// written. [`Error::Failed`]: the outcome is unknown until the log is opened again.
+    pub fn write<T: Serialize + ?Sized>(&self, index: u64, key: impl AsRef<[u8]>, value: &T) -> Result<Position> {
+        self.write_with(index, key, value, Durability::Policy)
+    }
+
+    /// As [`write`](Store::write), with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn write_with<T: Serialize + ?Sized>(
+        &self,
+        index: u64,
+        key: impl AsRef<[u8]>,
+        value: &T,
+        durability: Durability,
+    ) -> Result<Position> {
+        self.put(Some(index), key.as_ref(), Value::Serialize(value), durability)
+            .map(|appended| appended.position)
+    }
+
+    /// Writes an entry whose value is bytes: MessagePack `bin`, not an array of integers.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn write_bytes(&self, index: u64, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Position> {
+        self.write_bytes_with(index, key, value, Durability::Policy)
+    }
+
+    /// As [`write_bytes`](Store::write_bytes), with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn write_bytes_with(
+        &self,
+        index: u64,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        durability: Durability,
+    ) -> Result<Position> {
+        let value = Value::<()>::Bytes(value.as_ref());
+        self.put(Some(index), key.as_ref(), value, durability)
+            .map(|appended| appended.position)
+    }
+
+    /// Writes an entry under the next index: one above the highest that was ever taken, 1 in an empty log.
+    ///
+    /// # Errors
+    /// [`Error::IndexExhausted`], else as [`write`](Store::write).
+    pub fn append<T: Serialize + ?Sized>(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Appended> {
+        self.append_with(key, value, Durability::Policy)
+    }
+
+    /// As [`append`](Store::append), with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`append`](Store::append).
+    pub fn append_with<T: Serialize + ?Sized>(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+        durability: Durability,
+    ) -> Result<Appended> {
+        self.put(None, key.as_ref(), Value::Serialize(value), durability)
+    }
+
+    /// As [`append`](Store::append), with bytes for a value.
+    ///
+    /// # Errors
+    /// As [`append`](Store::append).
+    pub fn append_bytes(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Appended> {
+        self.append_bytes_with(key, value, Durability::Policy)
+    }
+
+    /// As [`append_bytes`](Store::append_bytes), with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`append`](Store::append).
+    pub fn append_bytes_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        durability: Durability,
+    ) -> Result<Appended> {
+        self.put(None, key.as_ref(), Value::<()>::Bytes(value.as_ref()), durability)
+    }
+
+    /// Writes a batch: all of it, or after a crash none. Returns the positions of its entries in the order in which
+    /// they were put.
+    ///
+    /// # Errors
+    /// [`Error::BatchDuplicate`], [`Error::BatchGap`], [`Error::BatchDeletesPut`], else as [`write`](Store::write); of
+    /// a batch that is refused nothing is written.
+    pub fn write_batch(&self, batch: &Batch) -> Result<Vec<Position>> {
+        self.write_batch_with(batch, Durability::Policy)
+    }
+
+    /// As [`write_batch`](Store::write_batch), with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`write_batch`](Store::write_batch).
+    pub fn write_batch_with(&self, batch: &Batch, durability: Durability) -> Result<Vec<Position>> {
+        self.make_way(false)?;
+        let (positions, end) = self.place_batch(batch)?;
+        self.settle(end, durability)?;
+        Ok(positions)
+    }
+
+    /// Writes an entry and returns at once: it is visible, and durable when the [`Commit`] says so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where too many bytes wait to become durable, else as [`write`](Store::write).
+    pub fn submit<T: Serialize + ?Sized>(&self, index: u64, key: impl AsRef<[u8]>, value: &T) -> Result<Commit> {
+        self.make_way(true)?;
+        let (appended, end) = self.place_put(Some(index), key.as_ref(), Value::Serialize(value))?;
+        self.commit(vec![appended.position], end)
+    }
+
+    /// Writes a batch and returns at once: it is visible, and durable when the [`Commit`] says so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where too many bytes wait to become durable, else as [`write_batch`](Store::write_batch).
+    pub fn submit_batch(&self, batch: &Batch) -> Result<Commit> {
+        self.make_way(true)?;
+        let (positions, end) = self.place_batch(batch)?;
+        self.commit(positions, end)
+    }
+
+    /// Deletes the entry at `index`, if there is one; says whether there was. The index stays taken.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write), and as [`get`](Store::get): the deletion keeps the entry's key.
+    pub fn delete(&self, index: u64) -> Result<bool> {
+        let Some(entry) = self.get(index)? else {
+            self.writable()?;
+            return Ok(false);
+        };
+        self.make_way(false)?;
+        let (end, is_deleted) = self.with_group(|group| {
+            group.delete(index, entry.key());
+            let end = self.place(group, |_| {})?;
+            Ok((end, !group.items[0].skip))
+        })?;
+        self.settle(end, Durability::Policy)?;
+        Ok(is_deleted)
+    }
+
+    /// Removes the entries below `index` and frees their space when whole segments are empty. `index` itself stays,
+    /// and becomes the floor below which writes are refused. Past the end it empties the log.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn truncate_before(&self, index: u64) -> Result<()> {
+        self.truncate(Truncation::Before(index))
+    }
+
+    /// Removes the entries above `index` and frees their indexes; the next one is at most `index + 1`.
+    ///
+    /// # Errors
+    /// [`Error::BelowFloor`] where `index + 1` lies below the floor, else as [`write`](Store::write).
+    pub fn truncate_after(&self, index: u64) -> Result<()> {
+        self.truncate(Truncation::After(index))
+    }
+
+    /// Removes all entries; the next index is `index`, which is the floor too. Metadata stays.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn reset_to(&self, index: u64) -> Result<()> {
+        self.truncate(Truncation::Reset(index))
+    }
+
+    fn truncate(&self, truncation: Truncation) -> Result<()> {
+        self.change(|group| group.truncate(truncation))
+    }
+
+    /// Sets a metadata key. All metadata together is bounded by [`Options::meta_bytes_max`](crate::Options).
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], else as [`write`](Store::write).
+    pub fn put_meta(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.change(|group| group.meta(key.as_ref(), Some(value.as_ref())))
+    }
+
+    /// Removes a metadata key; says whether it was set.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn delete_meta(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        if self.meta(&key).is_none() {
+            self.writable()?;
+            return Ok(false);
+        }
+        self.change(|group| group.meta(key.as_ref(), None)).map(|()| true)
+    }
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with the first cause.
+    pub fn sync(&self) -> Result<()> {
+        self.writable()?;
+        self.log().writer.lock().syncs_asked += 1;
+        self.shared.commits.wait(self.log().index.tail())?;
+        self.catch_up_inline()
+    }
+
+    /// Begins a new segment and returns when the old one is sealed and durable. Does nothing in a segment without
+    /// records.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    pub fn rotate(&self) -> Result<()> {
+        let log = self.log();
+        let mut writer = log.writer.lock();
+        log.check_open(&writer)?;
+        let old = match &writer.active {
+            Some(active) if active.has_records => active.segment.number,
+            _ => return Ok(()),
+        };
+        loop {
+            log.check_open(&writer)?;
+            let is_active = writer
+                .active
+                .as_ref()
+                .is_some_and(|active| active.segment.number == old);
+            let is_done = if is_active {
+                log.try_rotate(&mut writer)?;
+                false
+            } else {
+                !writer.rotated.iter().any(|rotated| rotated.segment.number <= old)
+            };
+            if is_done {
+                break;
+            }
+            self.shared.keeper.wait(&mut writer)?;
+            if let Some(error) = writer.failed.take().filter(|_| is_active) {
+                return Err(error);
+            }
+        }
+        drop(writer);
+        self.catch_up_inline()
+    }
+
+    fn put<T: Serialize + ?Sized>(
+        &self,
+        index: Option<u64>,
+        key: &[u8],
+        value: Value<'_, T>,
+        durability: Durability,
+    ) -> Result<Appended> {
+        self.make_way(false)?;
+        let (appended, end) = self.place_put(index, key, value)?;
+        self.settle(end, durability)?;
+        Ok(appended)
+    }
+
+    fn place_put<T: Serialize + ?Sized>(
+        &self,
+        index: Option<u64>,
+        key: &[u8],
+        value: Value<'_, T>,
+    ) -> Result<(Appended, Position)> {
+        self.with_group(|group| {
+            let guess = self.log().next_guess.load(std::sync::atomic::Ordering::Relaxed);
+            group.put(index.unwrap_or(guess), key, value)?;
+            group.appends = index.is_none();
+            let mut position = Position::ZERO;
+            let end = self.place(group, |placed| position = placed)?;
+            let Op::Put(index) = group.items[0].op else {
+                unreachable!("the group holds one put")
+            };
+            Ok((Appended { index, position }, end))
+        })
+    }
+
+    fn place_batch(&self, batch: &Batch) -> Result<(Vec<Position>, Position)> {
+        let mut keys = Vec::with_capacity(batch.deletes().len());
+        for index in batch.deletes() {
+            keys.push(self.get(*index)?.map(|entry| entry.key().to_vec()).unwrap_or_default());
+        }
+        let checksum = self.log().options.checksum;
+        self.with_group(|group| {
+            let order = batch.encode(group, checksum, &keys);
+            let mut positions = vec![Position::ZERO; order.len()];
+            let mut places = order.iter();
+            let end = self.place(group, |placed| {
+                if let Some(place) = places.next() {
+                    positions[*place] = placed;
+                }
+            })?;
+            Ok((positions, end))
+        })
+    }
+
+    /// Writes one small change.
+    fn change(&self, fill: impl FnOnce(&mut Group)) -> Result<()> {
+        self.make_way(false)?;
+        let end = self.with_group(|group| {
+            fill(group);
+            self.place(group, |_| {})
+        })?;
+        self.settle(end, Durability::Policy)
+    }
+
+    /// Lends this thread's group. A value that writes to a store while it is being serialized finds none and gets a
+    /// new one.
+    fn with_group<T>(&self, run: impl FnOnce(&mut Group) -> Result<T>) -> Result<T> {
+        let mut group = GROUP.take().unwrap_or_default();
+        group.clear(self.log().options.checksum);
+        let result = run(&mut group);
+        GROUP.set(Some(group));
+        result
+    }
+
+    fn place(&self, group: &mut Group, placed: impl FnMut(Position)) -> Result<Position> {
+        let options = &self.log().options;
+        group.check_size(options.record_bytes_max, options.batch_bytes_max)?;
+        self.log()
+            .append(group, &|writer| self.shared.keeper.wait(writer), placed)
+    }
+
+    /// Keeps what waits to become durable within its bound.
+    fn make_way(&self, submits: bool) -> Result<()> {
+        let log = self.log();
+        let is_periodic = matches!(log.policy(), crate::options::SyncPolicy::Periodic { .. });
+        if !submits && !is_periodic {
+            return Ok(());
+        }
+        let (undurable, limit) = (log.undurable(), log.options.undurable_bytes_max);
+        if undurable <= limit {
+            return Ok(());
+        }
+        if submits {
+            // Whatever waits is on its way, also what a write without a sync has left.
+            self.shared.commits.request(log.index.tail())?;
+            self.catch_up_inline()?;
+            return Err(Error::Busy { undurable, limit });
+        }
+        self.shared.commits.wait(log.index.tail())
+    }
+
+    /// Waits for what the policy or the caller asks.
+    fn settle(&self, end: Position, durability: Durability) -> Result<()> {
+        let commits = &self.shared.commits;
+        let policy = self.log().policy();
+        match durability {
+            Durability::Synced => {
+                if !policy.syncs_each_write() {
+                    self.log().writer.lock().syncs_asked += 1;
+                }
+                commits.wait(end)?;
+            }
+            Durability::Policy if policy.syncs_each_write() => commits.wait(end)?,
+            Durability::Policy | Durability::Written => commits.placed(end)?,
+        }
+        self.catch_up_inline()
+    }
+
+    fn commit(&self, positions: Vec<Position>, end: Position) -> Result<Commit> {
+        self.shared.commits.request(end)?;
+        self.catch_up_inline()?;
+        Ok(Commit::new(self.shared.commits.clone(), positions, end))
+    }
+}

@@ -1,0 +1,102 @@
+//! The store as a user first meets it.
+
+use casklog::{Batch, Durability, Error, IndexOrder, Options, Store, SyncPolicy};
+
+#[test]
+fn written_entries_come_back_after_reopen() {
+    // G01, G04
+    for policy in [SyncPolicy::default(), SyncPolicy::Immediate, SyncPolicy::None] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Options::new(dir.path()).sync(policy).open().unwrap();
+        let store = open();
+        for i in 1..=10u64 {
+            store.write(i, format!("key {i}"), &format!("value {i}")).unwrap();
+        }
+        let check = |store: &Store| {
+            for i in 1..=10u64 {
+                let entry = store.get(i).unwrap().unwrap();
+                assert_eq!(entry.key(), format!("key {i}").as_bytes());
+                assert_eq!(entry.value::<String>().unwrap(), format!("value {i}"));
+            }
+            assert_eq!(store.len(), 10);
+            assert_eq!(
+                (store.first_index(), store.last_index(), store.next_index()),
+                (Some(1), Some(10), Some(11))
+            );
+            let indexes: Vec<u64> = store.iter().map(|e| e.unwrap().index()).collect();
+            assert_eq!(indexes, (1..=10).collect::<Vec<_>>());
+            let indexes: Vec<u64> = store.range(3..7).rev().map(|e| e.unwrap().index()).collect();
+            assert_eq!(indexes, [6, 5, 4, 3]);
+            assert_eq!(store.log_order().count(), 10);
+        };
+        check(&store);
+        store.close().unwrap();
+        let store = open();
+        assert!(store.recovery_report().is_clean, "{:?}", store.recovery_report());
+        check(&store);
+        assert!(matches!(store.write(5, "k", "v"), Err(Error::IndexExists { index: 5 })));
+        assert!(store.delete(5).unwrap());
+        assert!(!store.delete(5).unwrap());
+        assert!(store.get(5).unwrap().is_none());
+        assert!(matches!(store.write(5, "k", "v"), Err(Error::IndexExists { index: 5 })));
+        store.truncate_after(8).unwrap();
+        assert_eq!(store.next_index(), Some(9));
+        assert_eq!(store.append("again", &9).unwrap().index, 9);
+        let mut batch = Batch::new();
+        batch.put(12, "c", "x").unwrap().put(11, "b", "y").unwrap();
+        batch.delete(1).put_meta("vote", b"7");
+        store.write_batch(&batch).unwrap();
+        store.close().unwrap();
+        let store = open();
+        assert_eq!(store.meta("vote").unwrap(), b"7");
+        let indexes: Vec<u64> = store.iter().map(|e| e.unwrap().index()).collect();
+        assert_eq!(indexes, [2, 3, 4, 6, 7, 8, 9, 11, 12]);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn rotation_keeps_every_entry_and_retention_drops_whole_segments() {
+    // G06, G07
+    let dir = tempfile::tempdir().unwrap();
+    let open = |max: u64| {
+        Options::new(dir.path())
+            .segment_entries(10)
+            .max_segments(max)
+            .sync(SyncPolicy::None)
+            .open()
+    };
+    let store = open(100).unwrap();
+    for i in 1..=30u64 {
+        store.write_with(i, "k", &i, Durability::Policy).unwrap();
+    }
+    assert_eq!(store.segments().len(), 3);
+    store.close().unwrap();
+    let store = open(100).unwrap();
+    assert_eq!(
+        store
+            .iter()
+            .map(|e| e.unwrap().value::<u64>().unwrap())
+            .collect::<Vec<_>>(),
+        (1..=30).collect::<Vec<_>>()
+    );
+    store.close().unwrap();
+    let store = open(2).unwrap();
+    for i in 31..=40u64 {
+        store.write(i, "k", &i).unwrap();
+    }
+    store.rotate().unwrap();
+    store.close().unwrap();
+    let store = open(2).unwrap();
+    assert!(store.segments().len() <= 2, "{:?}", store.segments());
+    assert!(store.get(1).unwrap().is_none());
+    assert_eq!(store.get(40).unwrap().unwrap().value::<u64>().unwrap(), 40);
+    assert_eq!(
+        Options::new(dir.path())
+            .index_order(IndexOrder::Any)
+            .open()
+            .err()
+            .map(|e| e.to_string().contains("held")),
+        Some(true)
+    );
+}
