@@ -425,9 +425,4 @@ impl Writer {
     fn has_wish(&self) -> bool {
         self.wishes.spare || self.wishes.room.is_some() || self.wishes.retention || !self.rotated.is_empty()
     }
-
-    /// Whether something is left that close has to do.
-    pub(crate) fn has_unsealed(&self) -> bool {
-        !self.rotated.is_empty() || self.wishes.retention
-    }
 }

@@ -216,7 +216,7 @@ impl Options {
             sync_align: 0,
             max_open_files: 256,
             background: true,
-            fs: Arc::new(OsFs::default()),
+            fs: Arc::new(OsFs),
         }
     }
 

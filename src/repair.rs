@@ -1,4 +1,292 @@
-//! Placeholder while the rest is built.
-/// Drops damaged segments.
+//! `UnsafeRecover`: drops damaged segments, so that the rest of the log opens.
+//!
+//! Each damaged or missing segment file is replaced by a *gap segment* of the same number: a rebuilt head stamp, a
+//! record that says which bytes are gone, and the truncations that the next head stamp names, so that what the dropped
+//! file had truncated stays truncated. The old file is kept in quarantine.
+//!
+//! Order, for each file: the replacement is written under a foreign name and synced; the old file gets a second name in
+//! the quarantine folder, which is synced; the replacement is renamed over it; the directory is synced. At every moment
+//! the segment is the old one or the new one, and a rerun after a crash completes the work.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::format::{Footer, Framer, Gap, HEADER_BYTES, HeadStamp, Header, Kind, Predecessor, RecordType};
+use crate::fs::Access;
+use crate::log::{Contents, Dir, draw_log_number, now_ms};
+use crate::options::Options;
+use crate::recovery::{Judgement, Link, OnDamage, RecoveryReport, Rules, judge, lock, survey};
+
+/// Each pass may uncover damage that an earlier one hid; a log has no more layers than this.
+const PASSES_MAX: usize = 64;
+
+/// Drops damaged segment files from a log that is not open, so that the rest can be used.
+///
+/// It drops *whole segments*, good entries included: everything in a segment that has any damage to acknowledged
+/// data is gone from the log (though not from the disk: see below). A torn tail is not damage and is left to
+/// [`Store::open`](crate::Store::open). Reads in what was dropped are [`Error::Lost`].
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # casklog::Store::open(dir.path())?.close()?;
+/// let dropped = casklog::UnsafeRecover::run(dir.path(), "segment_")?;
+/// assert!(dropped.is_empty(), "nothing is damaged");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UnsafeRecover;
+
+impl UnsafeRecover {
+    /// Reads every byte of the log in `dir` with this prefix, and replaces each damaged segment. Returns the paths that
+    /// the dropped files had; they lie unchanged under the same names in the folder `<prefix>quarantine`. A missing
+    /// file is replaced too and its path is returned.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where the log is open; [`Error::NotFound`] where there is none; [`Error::Unsupported`] for
+    /// files of a newer version, of which none is touched; [`Error::Io`], [`Error::NoSpace`]: run it again.
+    pub fn run(dir: impl AsRef<Path>, prefix: &str) -> Result<Vec<PathBuf>> {
+        Options::new(dir).prefix(prefix).unsafe_recover()
+    }
+}
+
+impl Options {
+    /// As [`UnsafeRecover::run`], for the log that these options describe.
+    ///
+    /// # Errors
+    /// As [`UnsafeRecover::run`].
+    pub fn unsafe_recover(self) -> Result<Vec<PathBuf>> {
+        let options = self.create(false);
+        options.validate()?;
+        let dir = Dir::new(&options);
+        let _lock = lock(&options, &dir)?;
+        let mut dropped = Vec::new();
+        for _ in 0..PASSES_MAX {
+            let paths = pass(&options, &dir)?;
+            if paths.is_empty() {
+                return Ok(dropped);
+            }
+            dropped.extend(
+                paths
+                    .into_iter()
+                    .filter(|path| !dropped.contains(path))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let path = dropped.pop().unwrap_or(dir.path);
+        Err(Error::damaged(&path, 0, "it is still damaged after it was replaced"))
+    }
+}
+
+/// Replaces every segment that is damaged as the log stands now; returns their paths.
+fn pass(options: &Options, dir: &Dir) -> Result<Vec<PathBuf>> {
+    let survey = survey(dir)?;
+    if survey.chain.is_empty() && survey.manifest.is_none() {
+        return Err(Error::NotFound {
+            path: options.dir.clone(),
+        });
+    }
+    let (chain, log_id) = (survey.chain.clone(), survey.log_id);
+    let rules = Rules {
+        on_damage: OnDamage::Continue,
+        reads_all: true,
+    };
+    let mut report = RecoveryReport::default();
+    let judgement = judge(dir, survey, Contents::new(options), rules, &mut report)?;
+    let mut damaged: Vec<u32> = report.damage.iter().map(|damage| damage.segment as u32).collect();
+    damaged.sort_unstable();
+    damaged.dedup();
+    let mut paths = Vec::new();
+    for number in &damaged {
+        let Some(place) = chain.iter().position(|link| link.number() == *number) else {
+            continue;
+        };
+        let gap = GapSegment::new(options, &chain, place, log_id, &judgement, &damaged)?;
+        let path = dir.segment_path(*number);
+        replace(dir, &gap, &path)?;
+        tracing::warn!(path = %path.display(), "dropped a damaged segment");
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// What stands in for a dropped segment.
+struct GapSegment {
+    header: Header,
+    stamp: HeadStamp,
+    gap: Gap,
+    footer: Footer,
+}
+
+impl GapSegment {
+    fn new(
+        options: &Options,
+        chain: &[Link],
+        place: usize,
+        log_id: u128,
+        judgement: &Judgement,
+        damaged: &[u32],
+    ) -> Result<Self> {
+        let number = chain[place].number();
+        let next = chain.get(place + 1).and_then(|link| match link {
+            Link::Member(next) => Some(&next.stamp),
+            Link::Hole { .. } => None,
+        });
+        let next = next.filter(|stamp| stamp.predecessor.is_some_and(|p| p.number == number));
+        let log_number = draw_log_number()?;
+        let stamp = match &chain[place] {
+            Link::Member(member) => member.stamp.clone(),
+            Link::Hole { .. } => {
+                let start = judgement.holes.iter().find(|hole| hole.number == number);
+                HeadStamp {
+                    predecessor: start.and_then(|start| start.predecessor),
+                    durable: judgement.durable,
+                    state: start.map_or(judgement.contents.state, |start| start.state),
+                    truncations: Vec::new(),
+                    meta: start.map_or_else(Default::default, |start| start.meta.clone()),
+                    time_ms: now_ms(),
+                }
+            }
+        };
+        let durable = judgement.durable;
+        let own_end = if durable.segment_number() == number {
+            durable.offset32()
+        } else {
+            HEADER_BYTES
+        };
+        let end = next
+            .and_then(|stamp| stamp.predecessor)
+            .map_or(own_end, |p: Predecessor| p.end);
+        let truncations = next.map_or_else(Vec::new, |stamp| stamp.truncations.clone());
+        let header = Header {
+            checksum: options.checksum,
+            log_id,
+            number,
+            log_number,
+        };
+        let gap = Gap {
+            end,
+            indexes: lost_indexes(judgement, number, damaged),
+        };
+        Ok(GapSegment {
+            header,
+            stamp,
+            gap,
+            footer: Footer {
+                truncations,
+                ..Footer::default()
+            },
+        })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.header.to_bytes().to_vec();
+        let framer = Framer {
+            checksum: self.header.checksum,
+            log_number: self.header.log_number,
+        };
+        let mut add = |record, encode: &dyn Fn(&mut Vec<u8>)| {
+            let mut payload = Vec::new();
+            encode(&mut payload);
+            let at = bytes.len() as u32;
+            framer.frame(&mut bytes, at, record, &payload, None);
+        };
+        add(RecordType::alone(Kind::HeadStamp), &|out| self.stamp.encode(out));
+        // One batch, the gap first: it stands where the next head stamp still reaches.
+        let truncations = &self.footer.truncations;
+        let ends = truncations.is_empty();
+        add(
+            RecordType {
+                kind: Kind::Gap,
+                begins: true,
+                ends,
+            },
+            &|out| self.gap.encode(out),
+        );
+        for (place, at) in truncations.iter().enumerate() {
+            let ends = place + 1 == truncations.len();
+            let record = RecordType {
+                kind: Kind::Truncation,
+                begins: false,
+                ends,
+            };
+            add(record, &|out| at.truncation.encode(out));
+        }
+        let data_end = bytes.len() as u32;
+        self.footer.encode(&mut bytes, framer, data_end, self.stamp.time_ms);
+        bytes
+    }
+}
+
+/// The indexes that may have stood in a segment, between those of the segments before and behind.
+fn lost_indexes(judgement: &Judgement, number: u32, damaged: &[u32]) -> Option<(u64, u64)> {
+    let rows = judgement.contents.rows();
+    let own = rows
+        .iter()
+        .find(|row| row.number() == number)
+        .and_then(|row| row.bounds());
+    let is_good = |row: &&crate::index::Row| !damaged.contains(&row.number());
+    let before = rows
+        .iter()
+        .filter(is_good)
+        .filter(|row| row.number() < number)
+        .filter_map(|row| row.bounds());
+    let behind = rows
+        .iter()
+        .filter(is_good)
+        .filter(|row| row.number() > number)
+        .filter_map(|row| row.bounds());
+    let low = before
+        .map(|(_, high)| high)
+        .max()
+        .map_or(Some(0), |high| high.checked_add(1))?;
+    let high = behind
+        .map(|(low, _)| low)
+        .min()
+        .and_then(|low| low.checked_sub(1))
+        .or(own.map(|(_, high)| high))?;
+    (low <= high).then_some((low, high)).or(own)
+}
+
+fn replace(dir: &Dir, gap: &GapSegment, path: &Path) -> Result<()> {
+    let replacement = dir.path.join(dir.names.replacement(gap.header.number));
+    let io = |what, path: &Path| {
+        let path = path.to_owned();
+        move |e| Error::io_or_full(what, &path, e)
+    };
+    match dir.fs.remove(&replacement) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &replacement)(e)),
+        _ => {}
+    }
+    let file = dir
+        .fs
+        .open(&replacement, Access::CreateNew)
+        .map_err(io("create", &replacement))?;
+    file.write_at(&gap.to_bytes(), 0).map_err(io("write", &replacement))?;
+    file.sync().map_err(io("sync", &replacement))?;
+    quarantine(dir, path)?;
+    dir.fs.rename(&replacement, path).map_err(io("rename", &replacement))?;
+    dir.sync_dir()
+}
+
+/// Gives the damaged file a second, durable name. One that is there from an interrupted run keeps its own.
+fn quarantine(dir: &Dir, path: &Path) -> Result<()> {
+    let folder = dir.path.join(dir.names.quarantine());
+    dir.fs
+        .create_dir_all(&folder)
+        .map_err(|e| Error::io("create", &folder, e))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let names = std::iter::once(name.clone()).chain((1..).map(|n| format!("{name}.{n}")));
+    for name in names {
+        let target = folder.join(name);
+        match dir.fs.hard_link(path, &target) {
+            Ok(()) => break,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // The segment was missing: there is nothing to keep.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::io("link", &target, e)),
+        }
+    }
+    dir.fs
+        .sync_dir(&folder)
+        .map_err(|e| Error::io("sync the directory", &folder, e))
+}

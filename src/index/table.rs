@@ -164,10 +164,6 @@ impl Table {
         &self.rows
     }
 
-    pub(crate) fn lost(&self) -> &[LostRange] {
-        &self.lost
-    }
-
     /// The rows, but the last, whose span reaches `index`; those that begin above it are not among them.
     fn spans_at(&self, index: u64) -> impl Iterator<Item = &Span> {
         let begun = self.spans.partition_point(|span| span.low <= index);

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Bad, Framer, Gap, Kind, MetaRecord, Predecessor, Tombstone, Truncation, decode_watermark};
+use crate::format::{Bad, Framer, Gap, Kind, MetaRecord, Predecessor, State, Tombstone, Truncation, decode_watermark};
 use crate::format::{EntryRecord, Footer};
 use crate::index::LostRange;
-use crate::log::{Contents, Dir, Journal, Op};
+use crate::log::{Contents, Dir, Journal, Meta, Op};
 use crate::position::Position;
 use crate::segment::{Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer};
 
@@ -70,8 +70,19 @@ pub(crate) struct Judgement {
     pub(crate) scanned: Vec<ScannedSegment>,
     /// Segments above the end.
     pub(crate) dropped: Vec<u32>,
+    /// Where the log stood before each segment that cannot be used.
+    pub(crate) holes: Vec<HoleStart>,
     /// The position up to which the last watermark of the last segment reaches.
     pub(crate) marked: Position,
+}
+
+/// What is known where a segment begins whose own head stamp is gone.
+#[derive(Debug)]
+pub(crate) struct HoleStart {
+    pub(crate) number: u32,
+    pub(crate) predecessor: Option<Predecessor>,
+    pub(crate) state: State,
+    pub(crate) meta: Meta,
 }
 
 struct Judge<'a> {
@@ -100,6 +111,7 @@ pub(crate) fn judge(
         torn: None,
         scanned: Vec::new(),
         dropped: Vec::new(),
+        holes: Vec::new(),
         marked: Position::ZERO,
     };
     let last_known = survey.manifest.map_or(0, |manifest| manifest.last);
@@ -187,6 +199,14 @@ impl Judge<'_> {
         if self.rules.on_damage == OnDamage::Stop {
             return Ok(false);
         }
+        let contents = &self.out.contents;
+        let (state, meta) = (contents.state, contents.meta.read().clone());
+        self.out.holes.push(HoleStart {
+            number,
+            predecessor: self.out.end,
+            state,
+            meta,
+        });
         self.out.end = known_end.or(self.out.end);
         Ok(true)
     }

@@ -16,12 +16,12 @@ use crate::log::{Contents, Dir, Log, Writer, raised_floor};
 use crate::options::{Options, RecoveryMode};
 use crate::position::Position;
 
-use judge::{Judgement, OnDamage, Rules};
 use settle::Found;
-use survey::{Link, Survey};
+use survey::Survey;
 
+pub(crate) use judge::{Judgement, OnDamage, Rules, judge};
 pub use report::{Damage, RecoveryReport, TornTail};
-pub(crate) use survey::survey;
+pub(crate) use survey::{Link, survey};
 
 /// An open log, and the lock that keeps others out.
 pub(crate) struct Opened {
@@ -90,7 +90,7 @@ fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<
         reads_all: options.recovery == RecoveryMode::Strict,
     };
     let found = take_found(dir, &survey, report);
-    let judgement = judge::judge(dir, survey, Contents::new(options), rules, report)?;
+    let judgement = judge(dir, survey, Contents::new(options), rules, report)?;
     conclude(options, judgement, found, report)
 }
 

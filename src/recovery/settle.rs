@@ -307,11 +307,12 @@ fn activate(
     let size = file.size().map_err(|e| Error::io("read the size of", &path, e))?;
     let how = Preparation::new(options, &*dir.fs, size, false);
     let capacity = how.capacity.max(size);
+    let end = last.end;
     let region = |placement| {
         let region = file.clone().region(placement, capacity)?;
         // A sparse file, mapped, would die of SIGBUS on a full disk: see to it that its space is really there.
         if placement == Placement::Mapped {
-            region.prepare(0, size)?;
+            region.prepare(end.into(), size)?;
         }
         Ok::<_, std::io::Error>(region)
     };

@@ -23,7 +23,7 @@ pub(crate) struct Member {
 }
 
 /// One place in the chain of segments.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Link {
     Member(Member),
     /// The chain names this segment, or the manifest does, and it cannot be used.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Digest, Framer, Kind, RecordType, Resume, encode_watermark};
+use crate::format::{Digest, Framer, Kind, RecordType, encode_watermark};
 use crate::fs::Region;
 use crate::position::Position;
 
@@ -48,14 +48,6 @@ impl Active {
         let mut payload = Vec::with_capacity(16);
         encode_watermark(&mut payload, durable);
         self.frame(RecordType::alone(Kind::Watermark), &payload, None);
-    }
-
-    /// Adds a resume record; what follows bears its log number.
-    pub(crate) fn frame_resume(&mut self, resume: Resume) {
-        let mut payload = Vec::with_capacity(16);
-        resume.encode(&mut payload);
-        self.frame(RecordType::alone(Kind::Resume), &payload, None);
-        self.framer.log_number = resume.next;
     }
 
     /// Adds padding, so that the next record starts at a multiple of `align`, which divides the block size.

@@ -197,7 +197,7 @@ impl Segment {
         }
     }
 
-    fn fill(&self, file: &dyn File, offset: u32, bytes: &mut Vec<u8>, from: usize) -> Result<()> {
+    fn fill(&self, file: &dyn File, offset: u32, bytes: &mut [u8], from: usize) -> Result<()> {
         let read = file
             .read_at(&mut bytes[from..], u64::from(offset) + from as u64)
             .map_err(|e| Error::io("read", &self.path, e))?;
