@@ -174,17 +174,18 @@ impl Keeper {
         let how = self.log.preparation(&writer);
         let found = writer.found_spare.take();
         drop(writer);
-        let made = match found
+        let taken = found
             .map(|header| take_spare(&self.log.dir, header, how))
             .transpose()?
-            .flatten()
-        {
+            .flatten();
+        let made = match taken {
             Some(spare) => Ok(spare),
             None => self
                 .log
                 .next_header()
                 .map_err(PrepareError::Room)
-                .and_then(|h| self.log.dir.prepare(h, how)),
+                .and_then(|h| self.log.dir.prepare(h, how))
+                .and_then(|spare| self.drop_unusable(found).map(|()| spare).map_err(PrepareError::Fatal)),
         };
         let mut writer = self.log.writer.lock();
         writer.wishes.spare = false;
@@ -200,6 +201,15 @@ impl Keeper {
             }
         }
         Ok(true)
+    }
+
+    /// Removes the spare that open found and that turned out to be none, after a younger one was made: in the chain of
+    /// segments it would be a stray for ever. Both slots of the manifest must name the younger one first, else a crash
+    /// would leave a manifest that misses its last segment.
+    fn drop_unusable(&self, found: Option<Header>) -> Result<()> {
+        let Some(header) = found else { return Ok(()) };
+        self.log.dir.update_manifest(|_| {})?;
+        self.log.dir.unlink([header.number])
     }
 
     /// Seals the oldest rotated segment: footer, shrink, sync, then W in the manifest.

@@ -11,14 +11,20 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::format::{Footer, Framer, Gap, HEADER_BYTES, HeadStamp, Header, Kind, Predecessor, RecordType};
+use crate::format::{
+    Footer, Framer, Gap, HEADER_BYTES, HeadStamp, Header, Kind, Predecessor, RecordType, TruncationAt,
+};
 use crate::fs::Access;
+use crate::index::Clip;
 use crate::log::{Contents, Dir, draw_log_number, now_ms};
 use crate::options::Options;
 use crate::recovery::{Judgement, Link, OnDamage, RecoveryReport, Rules, judge, lock, survey};
 
 /// Each pass may uncover damage that an earlier one hid; a log has no more layers than this.
 const PASSES_MAX: usize = 64;
+
+/// No entry takes fewer bytes than a fragment header and three MessagePack objects.
+const RECORD_BYTES_MIN: u64 = 15;
 
 /// Drops damaged segment files from a log that is not open, so that the rest can be used.
 ///
@@ -165,7 +171,7 @@ impl GapSegment {
         };
         let gap = Gap {
             end,
-            indexes: lost_indexes(judgement, number, damaged),
+            indexes: lost_indexes(judgement, number, damaged, &truncations, end),
         };
         Ok(GapSegment {
             header,
@@ -218,7 +224,16 @@ impl GapSegment {
 }
 
 /// The indexes that may have stood in a segment, between those of the segments before and behind.
-fn lost_indexes(judgement: &Judgement, number: u32, damaged: &[u32]) -> Option<(u64, u64)> {
+fn lost_indexes(
+    judgement: &Judgement,
+    number: u32,
+    damaged: &[u32],
+    truncations: &[TruncationAt],
+    end: u32,
+) -> Option<(u64, u64)> {
+    // What the lost segment had truncated is not what stands before it.
+    let mut clip = Clip::ALL;
+    truncations.iter().for_each(|at| clip.truncate(at.truncation));
     let rows = judgement.contents.rows();
     let own = rows
         .iter()
@@ -235,15 +250,16 @@ fn lost_indexes(judgement: &Judgement, number: u32, damaged: &[u32]) -> Option<(
         .filter(is_good)
         .filter(|row| row.number() > number)
         .filter_map(|row| row.bounds());
-    let low = before
-        .map(|(_, high)| high)
-        .max()
-        .map_or(Some(0), |high| high.checked_add(1))?;
-    let high = behind
-        .map(|(low, _)| low)
-        .min()
-        .and_then(|low| low.checked_sub(1))
-        .or(own.map(|(_, high)| high))?;
+    let before = before.filter_map(|(low, high)| {
+        let (lo, hi) = clip.bounds()?;
+        Some(high.min(hi)).filter(|high| *high >= low.max(lo))
+    });
+    let low = before.max().map_or(Some(0), |high| high.checked_add(1))?;
+    let next = behind.map(|(low, _)| low).min().and_then(|low| low.checked_sub(1));
+    // Of the last segment nobody knows: at most as many as there was room for, if they followed each other.
+    let most = u64::from(end.saturating_sub(HEADER_BYTES)) / RECORD_BYTES_MIN;
+    let guess = most.checked_sub(1).and_then(|more| low.checked_add(more));
+    let high = next.or(own.map(|(_, high)| high)).or(guess)?;
     (low <= high).then_some((low, high)).or(own)
 }
 

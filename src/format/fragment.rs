@@ -369,6 +369,10 @@ pub fn read_fragment(
         return Err(Bad::LogNumber);
     }
     let payload = rest.get(..usize::from(length)).ok_or(Bad::Short)?;
+    // No segment reaches 4 GiB, but a forged one may say so.
+    let end = at
+        .checked_add(header_bytes as u32 + u32::from(length))
+        .ok_or(Bad::Short)?;
     let part = Part::from_code(code >> 4);
     let previous = match part {
         Part::Full | Part::First => None,
@@ -391,6 +395,6 @@ pub fn read_fragment(
         log_number,
         payload,
         sum,
-        end: at + header_bytes as u32 + u32::from(length),
+        end,
     })
 }

@@ -83,6 +83,8 @@ pub(crate) struct Contents {
     pub(crate) journal: Journal,
     pub(crate) tmp: Arc<Tmp>,
     rows: Vec<Row>,
+    /// What truncations have left of the segments before the first one.
+    hidden: Clip,
     pub(crate) lost: Vec<LostRange>,
 }
 
@@ -103,6 +105,7 @@ impl Contents {
             journal: Journal::default(),
             tmp: Arc::default(),
             rows: Vec::new(),
+            hidden: Clip::ALL,
             lost: Vec::new(),
         }
     }
@@ -140,6 +143,7 @@ impl Contents {
     pub(crate) fn adopt_sealed(&mut self, segment: Arc<Segment>, footer: &Footer, end: u32) {
         for at in &footer.truncations {
             truncate_rows(&mut self.rows, at.truncation);
+            self.hidden.truncate(at.truncation);
         }
         for tombstone in &footer.tombstones {
             self.index
@@ -175,13 +179,22 @@ impl Contents {
         }
     }
 
+    /// Raises the floor above what retention took before the log was opened.
+    pub(crate) fn raise_floor(&mut self) {
+        let stamp = self.rows.first().map(|row| &row.segment.stamp);
+        if let Some(stamp) = stamp.filter(|stamp| stamp.predecessor.is_some()) {
+            self.state = raised_floor(self.state, stamp.state.next, self.hidden);
+        }
+    }
+
     /// Drops the first `count` segments, whose indexes become free.
     pub(crate) fn retire(&mut self, count: usize) -> Vec<Arc<Segment>> {
-        let Some(first) = self.rows.get(count) else {
+        let last = count.checked_sub(1).and_then(|last| self.rows.get(last));
+        let (Some(last), Some(first)) = (last, self.rows.get(count)) else {
             return Vec::new();
         };
-        let state = raised_floor(self.state, first.segment.stamp.state.next);
-        self.state = state;
+        self.hidden = last.clip;
+        self.state = raised_floor(self.state, first.segment.stamp.state.next, self.hidden);
         let retired: Vec<_> = self.rows.drain(..count).map(|row| row.segment).collect();
         let index = self.index.clone();
         index.take_away(|| {
@@ -223,6 +236,7 @@ impl Contents {
         self.state = truncated(self.state, at.truncation);
         let earlier = self.rows.len().saturating_sub(1);
         truncate_rows(&mut self.rows[..earlier], at.truncation);
+        self.hidden.truncate(at.truncation);
         let mut clip = Clip::ALL;
         clip.truncate(at.truncation);
         self.tmp.truncate(clip);
@@ -345,8 +359,17 @@ fn truncated(mut state: State, truncation: Truncation) -> State {
 }
 
 /// The state when segments were removed and the first one left began with `next`: every index that was removed lies
-/// below it.
-pub(crate) fn raised_floor(mut state: State, next: Next) -> State {
+/// below it, and what truncations took before, `hidden`, was freed and not removed. Without that the floor would rise
+/// above the next index, and every write would be refused.
+fn raised_floor(mut state: State, next: Next, hidden: Clip) -> State {
+    let Some((_, highest)) = hidden.bounds() else {
+        return state;
+    };
+    let next = match next {
+        Next::At(next) => Next::At(next.min(highest.saturating_add(1))),
+        Next::Exhausted => Next::behind(highest),
+        Next::Unset => Next::Unset,
+    };
     match (state.order, next) {
         (_, Next::Unset) => {}
         (IndexOrder::Any, Next::At(next)) => state.retired = state.retired.max(next.checked_sub(1)),

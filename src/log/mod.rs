@@ -26,7 +26,7 @@ use crate::position::Position;
 use crate::segment::{Active, Segment};
 use crate::stats::Counters;
 
-pub(crate) use contents::{Contents, Journal, Meta, raised_floor};
+pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};
 pub(crate) use group::{Group, Op, Value, encode_value};
 

@@ -361,7 +361,9 @@ impl Judge<'_> {
         let mut goes_on = reaches;
         let mut ends_clean = here.is_clean;
         let is_clean_end = here.is_clean && known_end.is_none() && self.out.durable == Position::new(number, end);
-        if is_clean_end {
+        // A later file without a head stamp may still hold acknowledged records: its stamp was lost.
+        let is_blank = reaches || self.is_blank(later)?;
+        if is_clean_end && is_blank {
             goes_on = before_hole;
         } else if !reaches {
             let beyond = self.evidence_in(later)?;
@@ -374,12 +376,19 @@ impl Judge<'_> {
                 Stop::Bad { at, why } => (at, why.to_string()),
                 _ => (end, "the log ends before its durable end".to_owned()),
             };
-            if self.out.durable > Position::new(number, end) {
+            let is_whole = here.is_clean && self.out.durable.segment_number() != number;
+            if is_whole && before_hole {
+                // What is missing is the next segment, and nothing says that this one was longer.
+                goes_on = true;
+            } else if self.out.durable > Position::new(number, end) {
                 goes_on = self.lost_tail(&member, at, reason, known_end);
                 ends_clean = true;
-            } else if here.is_clean && before_hole {
-                goes_on = true;
-            } else if !here.is_clean || known_end.is_some() {
+            } else if !here.is_clean || known_end.is_some() || !is_blank {
+                let reason = if here.is_clean && known_end.is_none() {
+                    "a later segment has bytes and no head stamp".to_owned()
+                } else {
+                    reason
+                };
                 self.out.torn = Some((Position::new(number, end), reason));
             }
         }
@@ -466,6 +475,21 @@ impl Judge<'_> {
             is_missing: false,
         });
         scan.resume_at(found.at, found.log_number);
+        Ok(true)
+    }
+
+    /// Whether these files hold nothing behind their headers.
+    fn is_blank(&self, numbers: &[u32]) -> Result<bool> {
+        for number in numbers {
+            let path = self.dir.segment_path(*number);
+            let Ok(file) = self.dir.fs.open(&path, crate::fs::Access::Read) else {
+                continue;
+            };
+            let start = crate::segment::DATA_START.into();
+            if Window::new(file, &path)?.nonzero(start)?.is_some() {
+                return Ok(false);
+            }
+        }
         Ok(true)
     }
 

@@ -10,14 +10,15 @@ mod survey;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::format::Header;
 use crate::fs::Lock;
 use crate::latch::Latch;
-use crate::log::{Contents, Dir, Log, Writer, raised_floor};
+use crate::log::{Contents, Dir, Log, Writer};
 use crate::options::{Options, RecoveryMode};
 use crate::position::Position;
 
 use settle::Found;
-use survey::Survey;
+use survey::{Survey, survey_knowing};
 
 pub(crate) use judge::{Judgement, OnDamage, Rules, judge};
 pub use report::{Damage, RecoveryReport, TornTail};
@@ -89,8 +90,16 @@ fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<
         },
         reads_all: options.recovery == RecoveryMode::Strict,
     };
-    let found = take_found(dir, &survey, report);
-    let judgement = judge(dir, survey, Contents::new(options), rules, report)?;
+    let mut found = take_found(dir, &survey, report);
+    let mut judgement = judge(dir, survey, Contents::new(options), rules, report)?;
+    let durable = judgement.durable;
+    if found.spares.iter().any(|(number, _)| *number <= durable.segment_number()) {
+        // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged.
+        *report = RecoveryReport::default();
+        let survey = survey_knowing(dir, durable)?;
+        found = take_found(dir, &survey, report);
+        judgement = judge(dir, survey, Contents::new(options), rules, report)?;
+    }
     conclude(options, judgement, found, report)
 }
 
@@ -143,15 +152,12 @@ fn conclude(
 ) -> Result<(Judgement, Found)> {
     let contents = &mut judgement.contents;
     if let Some(first) = contents.rows().first() {
-        let stamp = &first.segment.stamp;
-        if stamp.predecessor.is_some() {
-            contents.state = raised_floor(contents.state, stamp.state.next);
-        }
-        let (stored, asked) = (contents.state.order, options.index_order);
+        let (stored, asked) = (first.segment.stamp.state.order, options.index_order);
         if stored != asked {
             return Err(Error::IndexOrderStored { stored, asked });
         }
     }
+    contents.raise_floor();
     contents.publish_rows();
     contents.recount();
     let tail = judgement
@@ -160,12 +166,19 @@ fn conclude(
     contents.index.publish(tail);
     let ends_clean = judgement.scanned.last().is_none_or(|last| last.ends_clean);
     let durable = found.manifest.map_or(Position::ZERO, |manifest| manifest.durable);
+    // A clean close leaves one spare at most, and the manifest knows it. Another was left by a crash: nobody would remove
+    // it once a later segment begins, and one between the manifest's last segment and its next number is a leftover,
+    // whatever was written into it meanwhile.
+    let last = found.manifest.map_or(0, |manifest| manifest.last);
+    let is_known = |(number, header): &(u32, Option<Header>)| *number == last && header.is_some();
+    let is_one_spare = found.spares.iter().all(is_known);
     found.is_clean = !report.is_manifest_lost
         && durable == tail
         && ends_clean
         && judgement.torn.is_none()
         && judgement.dropped.is_empty()
-        && (judgement.end.is_some() || found.spares.is_empty());
+        && (judgement.end.is_some() || found.spares.is_empty())
+        && is_one_spare;
     report.is_clean = found.is_clean && !report.is_damaged();
     Ok((judgement, found))
 }

@@ -80,6 +80,12 @@ enum Candidate {
 /// # Errors
 /// I/O errors, and [`Error::Unsupported`] where a file was written by a newer version: then nothing is touched.
 pub(crate) fn survey(dir: &Dir) -> Result<Survey> {
+    survey_knowing(dir, Position::ZERO)
+}
+
+/// As [`survey`], when everything before `known` is known to be durable: a file without a head stamp that lies there
+/// is a part of the log, and not a spare.
+pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let slots = dir.read_manifest()?;
     let manifest = slots.as_ref().and_then(|slots| slots.first().copied());
     let listed = dir.fs.list(&dir.path).map_err(|e| Error::io("list", &dir.path, e))?;
@@ -117,7 +123,7 @@ pub(crate) fn survey(dir: &Dir) -> Result<Survey> {
         Candidate::Bare { .. } => None,
     });
     let slots_durable = slots.iter().flatten().map(|slot| slot.durable);
-    let durable = stamps.chain(slots_durable).max().unwrap_or_default();
+    let durable = stamps.chain(slots_durable).max().unwrap_or_default().max(known);
     let (chain, spares, strays) = hang_together(dir, manifest.as_ref(), durable, candidates);
     let next = manifest.map_or(1, |m| m.next).max(u64::from(highest) + 1);
     let is_manifest_lost = manifest.is_none() && (!chain.is_empty() || slots.is_some() && !spares.is_empty());

@@ -1,0 +1,244 @@
+//! `UnsafeRecover`: drops damaged segments, keeps everything else, loses no byte.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use casklog::fs::Fs;
+use casklog::fs::sim::SimFs;
+use casklog::{Error, Options, RecoveryMode, Store, SyncPolicy, UnsafeRecover};
+
+const DIR: &str = "/log";
+/// Entries in each of the segments that `filled` writes.
+const EACH: u64 = 10;
+const SEGMENTS: u64 = 5;
+
+fn on(sim: &SimFs) -> Options {
+    Options::new(DIR)
+        .fs(Arc::new(sim.clone()))
+        .background(false)
+        .segment_entries(EACH)
+        .sync(SyncPolicy::Immediate)
+}
+
+fn segment(number: u64) -> PathBuf {
+    Path::new(DIR).join(format!("segment_{number:020}.log"))
+}
+
+/// Five segments of ten entries; the last one is active. The third one truncates: its entries begin at 19 again.
+fn filled() -> SimFs {
+    let sim = SimFs::new();
+    let store = on(&sim).open().unwrap();
+    store.put_meta("name", b"kept").unwrap();
+    for index in 1..=20 {
+        store.write(index, "key", &format!("first {index}")).unwrap();
+    }
+    store.rotate().unwrap();
+    store.truncate_after(18).unwrap();
+    for index in 19..=48 {
+        store.write(index, "key", &format!("second {index}")).unwrap();
+    }
+    assert_eq!(store.segments().len() as u64, SEGMENTS);
+    store.close().unwrap();
+    sim
+}
+
+fn flip(sim: &SimFs, path: &Path, at: usize) {
+    let mut bytes = sim.read_file(path).unwrap();
+    bytes[at] ^= 0x10;
+    sim.write_file(path, &bytes);
+}
+
+/// What each index must read as once the segment `lost` was dropped; `None` for lost.
+fn expected(index: u64, lost: &[u64]) -> Option<String> {
+    let segment = match index {
+        1..=10 => 1,
+        11..=18 => 2,
+        19..=28 => 3,
+        29..=38 => 4,
+        _ => 5,
+    };
+    let value = if index <= 18 {
+        format!("first {index}")
+    } else {
+        format!("second {index}")
+    };
+    (!lost.contains(&segment)).then_some(value)
+}
+
+fn check(store: &Store, lost: &[u64]) {
+    for index in 1..=48 {
+        let got = store.get(index);
+        match expected(index, lost) {
+            Some(value) => assert_eq!(got.unwrap().unwrap().value::<String>().unwrap(), value, "index {index}"),
+            None => assert!(matches!(got, Err(Error::Lost { .. })), "index {index}: {got:?}"),
+        }
+    }
+    let kept: Vec<u64> = (1..=48).filter(|index| expected(*index, lost).is_some()).collect();
+    let seen: Vec<u64> = store.iter().map(|entry| entry.unwrap().index()).collect();
+    assert_eq!(seen, kept, "nothing that the dropped segment had truncated comes back");
+    assert_eq!(store.len(), kept.len() as u64);
+    assert_eq!(store.meta("name").unwrap(), b"kept");
+}
+
+/// Damages, recovers, and checks what is left; writes on and reopens.
+fn recovers(damage: impl Fn(&SimFs), lost: &[u64]) {
+    let sim = filled();
+    damage(&sim);
+    let before: Vec<_> = lost.iter().map(|number| sim.read_file(&segment(*number))).collect();
+    let opened = on(&sim).recovery(RecoveryMode::Strict).open();
+    assert!(
+        matches!(opened, Err(Error::Damaged { .. } | Error::Missing { .. })),
+        "{opened:?}"
+    );
+
+    let dropped = on(&sim).unsafe_recover().unwrap();
+    assert_eq!(dropped, lost.iter().map(|number| segment(*number)).collect::<Vec<_>>());
+    for (number, before) in lost.iter().zip(before) {
+        let name = segment(*number);
+        let quarantined = Path::new(DIR)
+            .join("segment_quarantine")
+            .join(name.file_name().unwrap());
+        assert_eq!(
+            sim.read_file(&quarantined),
+            before,
+            "the dropped file lies in quarantine, byte for byte"
+        );
+    }
+    assert!(on(&sim).unsafe_recover().unwrap().is_empty(), "nothing is left to drop");
+
+    let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+    assert!(!store.recovery_report().is_damaged(), "{:?}", store.recovery_report());
+    assert_eq!(store.recovery_report().gaps.len(), lost.len());
+    check(&store, lost);
+    for index in 100..130 {
+        store.write(index, "key", &index).unwrap();
+    }
+    store.close().unwrap();
+    let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+    assert_eq!(store.get(129).unwrap().unwrap().value::<u64>().unwrap(), 129);
+    assert_eq!(
+        store.range(..100).count(),
+        (1..=48).filter(|index| expected(*index, lost).is_some()).count()
+    );
+    store.close().unwrap();
+}
+
+#[test]
+fn a_damaged_record_in_any_segment_costs_that_segment_only() {
+    for number in 1..=SEGMENTS {
+        recovers(|sim| flip(sim, &segment(number), 300), &[number]);
+    }
+}
+
+#[test]
+fn a_damaged_header_costs_that_segment_only() {
+    for number in 1..=SEGMENTS {
+        recovers(|sim| flip(sim, &segment(number), 20), &[number]);
+    }
+}
+
+#[test]
+fn a_damaged_head_stamp_costs_that_segment_only() {
+    for number in 1..=SEGMENTS {
+        recovers(|sim| flip(sim, &segment(number), 80), &[number]);
+    }
+}
+
+#[test]
+fn several_damaged_segments_are_dropped_together() {
+    let damage = |sim: &SimFs| {
+        flip(sim, &segment(2), 300);
+        flip(sim, &segment(3), 80);
+        flip(sim, &segment(5), 300);
+    };
+    recovers(damage, &[2, 3, 5]);
+}
+
+#[test]
+fn a_missing_file_gets_a_gap_in_its_place() {
+    for number in 1..=SEGMENTS {
+        let sim = filled();
+        sim.remove_file(&segment(number));
+        let opened = on(&sim).open();
+        assert!(
+            matches!(opened, Err(Error::Missing { .. })),
+            "segment {number}: {opened:?}"
+        );
+        assert_eq!(on(&sim).unsafe_recover().unwrap(), [segment(number)]);
+        let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+        for index in 1..=48 {
+            match expected(index, &[number]) {
+                Some(value) => assert_eq!(store.get(index).unwrap().unwrap().value::<String>().unwrap(), value),
+                // Nobody knows which indexes stood in a last segment that is gone without a trace.
+                None => assert!(!matches!(store.get(index), Ok(Some(_))), "index {index}"),
+            }
+        }
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_torn_tail_is_not_damage_and_is_left_to_open() {
+    // G12
+    let sim = filled();
+    let mut bytes = sim.read_file(&segment(SEGMENTS)).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes.truncate(end);
+    bytes.extend_from_slice(&[0xa5; 300]);
+    sim.write_file(&segment(SEGMENTS), &bytes);
+    assert!(on(&sim).unsafe_recover().unwrap().is_empty());
+    let store = on(&sim).open().unwrap();
+    let torn = store.recovery_report().torn_tail.clone().expect("the tail is reported");
+    assert_eq!(torn.bytes, 300);
+    check(&store, &[]);
+    store.close().unwrap();
+}
+
+#[test]
+fn an_open_log_and_a_missing_one_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        UnsafeRecover::run(dir.path(), "segment_"),
+        Err(Error::NotFound { .. })
+    ));
+    let store = Store::open(dir.path()).unwrap();
+    store.append("k", &1).unwrap();
+    assert!(matches!(
+        UnsafeRecover::run(dir.path(), "segment_"),
+        Err(Error::Locked { .. })
+    ));
+    store.close().unwrap();
+    assert!(UnsafeRecover::run(dir.path(), "segment_").unwrap().is_empty());
+    assert!(matches!(
+        UnsafeRecover::run(dir.path().join("no"), "segment_"),
+        Err(Error::NotFound { .. })
+    ));
+}
+
+#[test]
+fn a_crash_at_any_step_leaves_the_old_or_the_new_segment_and_a_rerun_completes() {
+    let damaged = filled();
+    flip(&damaged, &segment(3), 300);
+    let sim = damaged.killed();
+    let start = sim.ops();
+    on(&sim).unsafe_recover().unwrap();
+    let mut states = 0;
+    for op in start..=sim.ops() {
+        for image in sim.crash_images(op, 64, op as u64) {
+            states += 1;
+            on(&image).unsafe_recover().unwrap();
+            let store = on(&image).recovery(RecoveryMode::Strict).open().unwrap();
+            check(&store, &[3]);
+            store.close().unwrap();
+            let folder = Path::new(DIR).join("segment_quarantine");
+            let kept = image.list(&folder).unwrap();
+            let whole = damaged.read_file(&segment(3));
+            assert!(
+                kept.iter()
+                    .any(|entry| image.read_file(&folder.join(&entry.name)) == whole),
+                "op {op}"
+            );
+        }
+    }
+    assert!(states > 20, "{states}");
+}
