@@ -94,7 +94,12 @@ impl Iter {
             End::Back => found.checked_sub(1).map(|high| (low, high)),
         }
         .filter(|(low, high)| low <= high);
-        let place = self.snapshot.table.find(found)?;
+        let place = self.snapshot.table.find(found);
+        // A truncation may have come since the step looked, and another entry may stand under this index by now.
+        let Some(place) = place.filter(|place| place.position() < self.snapshot.tail) else {
+            self.left = None;
+            return Some(Err(Error::Truncated));
+        };
         let entry = reads::entry_at(&self.log, &place, self.snapshot.tail);
         if matches!(entry, Err(Error::Removed { .. } | Error::Closed)) {
             self.left = None;
@@ -231,7 +236,7 @@ impl LogOrder {
                 });
             }
             let tail = self.snapshot.tail;
-            let end = row.end.unwrap_or(tail.offset32());
+            let end = row.end_at(tail);
             let scan = match &mut self.scan {
                 Some(scan) => scan,
                 None => {

@@ -123,9 +123,10 @@ impl Keeper {
     /// Takes the most urgent step: room for the writer, then the next segment, then sealing, then retention.
     pub(crate) fn step(&self) -> Result<bool> {
         let mut clock = self.steps.lock();
-        self.log.latch.check()?;
-        let outcome = self.step_with(&mut clock).map_err(|error| self.log.fail(error));
+        let healthy = self.log.latch.check();
+        let outcome = healthy.and_then(|()| self.step_with(&mut clock).map_err(|error| self.log.fail(error)));
         drop(clock);
+        // Also after a failure: whoever waits must learn of it.
         let _writer = self.log.writer.lock();
         self.log.done.notify_all();
         outcome
@@ -135,6 +136,9 @@ impl Keeper {
         let mut writer = self.log.writer.lock();
         if let Some(end) = writer.wishes.room.take() {
             return self.raise(writer, end);
+        }
+        if let Some(end) = writer.wishes.spare_room.take() {
+            return self.raise_spare(writer, end);
         }
         if writer.wishes.spare {
             return self.make_spare(writer);
@@ -164,6 +168,24 @@ impl Keeper {
                 let error = Error::io_or_full("make room in", &segment.path, e);
                 tracing::warn!(%error, "no room in the active segment");
                 self.log.writer.lock().failed = Some(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes room in the spare up to `end`.
+    fn raise_spare(&self, writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
+        let Some(spare) = &writer.spare else { return Ok(true) };
+        let (number, prepared, region) = (spare.header.number, spare.prepared, spare.region.clone());
+        drop(writer);
+        let made = if end > prepared { region.prepare(prepared, end) } else { Ok(()) };
+        let mut writer = self.log.writer.lock();
+        match (made, &mut writer.spare) {
+            (Ok(()), Some(spare)) if spare.header.number == number => spare.prepared = prepared.max(end),
+            (Ok(()), _) => {}
+            (Err(e), _) => {
+                let path = self.log.dir.segment_path(number);
+                writer.failed = Some(Error::io_or_full("make room in", &path, e));
             }
         }
         Ok(true)
@@ -307,6 +329,17 @@ impl Keeper {
     }
 
     fn run(&self) {
+        /// A keeper that panics must not leave writers waiting for it.
+        struct Alive<'a>(&'a Keeper);
+        impl Drop for Alive<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    let source = std::io::Error::other("the keeper thread panicked");
+                    self.0.log.fail(Error::io("go on with", &self.0.log.options.dir, source));
+                }
+            }
+        }
+        let _alive = Alive(self);
         let mut seen = Position::ZERO;
         let mut checked = Instant::now();
         loop {
@@ -407,21 +440,17 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
     if !is_same || window.nonzero(crate::segment::DATA_START.into())?.is_some() {
         return Ok(None);
     }
-    let prepared = window.size();
-    let capacity = how.capacity.max(prepared);
-    let region = file
-        .clone()
-        .region(how.placement, capacity)
-        .map_err(|e| Error::io("map", &path, e))?;
+    let size = window.size();
+    let capacity = how.capacity.max(size);
+    let region = file.clone().region(how.placement, capacity).map_err(|e| Error::io("map", &path, e))?;
+    // It may have lost its size in a crash, or have been made for a store that prepares nothing.
+    let end = size.max(how.bytes);
     let made = match how.placement {
-        Placement::Mapped => region.prepare(0, prepared),
+        Placement::Mapped => region.prepare(0, end),
+        Placement::ZeroFilled if end > size => region.prepare(size, end),
         Placement::ZeroFilled | Placement::Growing => Ok(()),
     };
-    let prepared = if how.placement == Placement::Growing {
-        capacity
-    } else {
-        prepared
-    };
+    let prepared = if how.placement == Placement::Growing { capacity } else { end };
     Ok(made.ok().map(|()| Spare {
         header,
         path,
@@ -433,6 +462,6 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
 
 impl Writer {
     fn has_wish(&self) -> bool {
-        self.wishes.spare || self.wishes.room.is_some() || self.wishes.retention || !self.rotated.is_empty()
+        self.wishes.spare || self.wishes.spare_room.is_some() || self.wishes.room.is_some() || self.wishes.retention || !self.rotated.is_empty()
     }
 }

@@ -21,7 +21,7 @@ struct Target {
 
 impl Target {
     fn new(place: &Place<'_>, tail: Position) -> Self {
-        let end = place.row.end.unwrap_or(tail.offset32());
+        let end = place.row.end_at(tail);
         // Entries of consecutive indexes mostly follow each other, so the next one tells this one's length.
         let bound = place
             .next
@@ -102,9 +102,8 @@ pub(crate) fn get_into<'a>(log: &Log, index: u64, buffer: &'a mut Vec<u8>) -> Re
 
 fn find(log: &Log, index: u64) -> Result<Option<(Record, Position)>> {
     loop {
-        let tail = log.index.tail();
-        let target = log.index.find(index, |table, place| match place {
-            Some(place) => Ok(Some(Target::new(&place, log.index.tail().max(tail)))),
+        let target = log.index.find(index, |table, place, tail| match place {
+            Some(place) => Ok(Some(Target::new(&place, tail))),
             None => table.lost_at(index).map_or(Ok(None), Err),
         })?;
         let Some(target) = target else { return Ok(None) };
@@ -137,7 +136,7 @@ pub(crate) fn read(log: &Log, position: Position) -> Result<Option<Entry>> {
             first: log.index.first(),
         });
     };
-    let end = row.end.unwrap_or(tail.offset32());
+    let end = row.end_at(tail);
     let target = Target {
         row: row.clone(),
         offset: position.offset32(),
@@ -168,7 +167,7 @@ pub(crate) fn read(log: &Log, position: Position) -> Result<Option<Entry>> {
     }
     let entry = Entry::new(record.payload, position, position < log.durable());
     let entry = entry.ok_or_else(|| misplaced(log, position))?;
-    let is_live = log.index.find(entry.index(), |_, place| {
+    let is_live = log.index.find(entry.index(), |_, place, _| {
         place.is_some_and(|place| place.position() == position)
     });
     Ok(is_live.then_some(entry))

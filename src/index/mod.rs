@@ -118,7 +118,7 @@ impl Index {
     }
 
     /// Where the live entry of `index` stands, handed to `found` together with the tail it was looked up under.
-    pub(crate) fn find<T>(&self, index: u64, mut found: impl FnMut(&Table, Option<Place<'_>>) -> T) -> T {
+    pub(crate) fn find<T>(&self, index: u64, mut found: impl FnMut(&Table, Option<Place<'_>>, Position) -> T) -> T {
         self.consistent(|| {
             let tail = self.tail();
             let table = self.table.load();
@@ -126,7 +126,7 @@ impl Index {
                 .find(index)
                 .filter(|place| self.is_live(index, place.position(), tail));
             // An entry above the tail is about to be published; for this reader it does not exist yet.
-            found(&table, place)
+            found(&table, place, tail)
         })
     }
 

@@ -1,5 +1,6 @@
 //! The main index: which segments there are, which indexes each holds, and where.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -83,9 +84,19 @@ impl Row {
         either!(&self.indexes, indexes => indexes.memory())
     }
 
+    /// Where it ends in a log that ends at `tail`. The tail must have been loaded before the table.
+    pub(crate) fn end_at(&self, tail: Position) -> u32 {
+        let end = self.end.unwrap_or(u32::MAX);
+        match self.number().cmp(&tail.segment_number()) {
+            Ordering::Less => end,
+            Ordering::Equal => end.min(tail.offset32()),
+            Ordering::Greater => 0,
+        }
+    }
+
     /// Bytes of records in it; for the active segment up to `tail`.
     pub(crate) fn bytes(&self, tail: Position) -> u64 {
-        u64::from(self.end.unwrap_or(tail.offset32()))
+        self.end_at(tail).into()
     }
 }
 

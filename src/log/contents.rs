@@ -246,6 +246,20 @@ impl Contents {
         self.recount();
     }
 
+    /// Repeats a truncation whose record may be lost, in a segment that is the last so far or has no row: it hides what
+    /// stands before it, and not what was written behind it.
+    pub(crate) fn truncate_again(&mut self, at: TruncationAt) {
+        let mut clip = Clip::ALL;
+        clip.truncate(at.truncation);
+        let number = at.position.segment_number();
+        let earlier = self.rows.partition_point(|row| row.number() < number);
+        truncate_rows(&mut self.rows[..earlier], at.truncation);
+        self.hidden.truncate(at.truncation);
+        if self.rows.get(earlier).is_some_and(|row| row.number() == number) {
+            self.tmp.truncate_before(at.position.offset32(), clip);
+        }
+    }
+
     /// Checks a group against the log and marks the records that would do nothing. Changes nothing else.
     ///
     /// # Errors

@@ -88,6 +88,12 @@ impl Dir {
         self.path.join(self.names.manifest())
     }
 
+    /// Closes what is kept open.
+    pub(crate) fn close_files(&self) {
+        self.files.close_all();
+        self.manifest.lock().file = None;
+    }
+
     pub(crate) fn sync_dir(&self) -> Result<()> {
         self.fs
             .sync_dir(&self.path)
@@ -168,7 +174,11 @@ impl Dir {
                 Ok(file) => (file, false),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     let file = self.fs.open(&path, Access::CreateNew).map_err(io("create"))?;
-                    file.write_at(&[0; MANIFEST_BYTES], 0).map_err(io("write"))?;
+                    if let Err(e) = file.write_at(&[0; MANIFEST_BYTES], 0) {
+                        // Half a manifest on a full disk is of use to nobody.
+                        let _ = self.fs.remove(&path);
+                        return Err(io("write")(e));
+                    }
                     (file, true)
                 }
                 Err(e) => return Err(io("open")(e)),
@@ -217,8 +227,9 @@ impl Preparation {
     pub(crate) fn new(options: &Options, fs: &dyn Fs, so_far: u64, syncs_often: bool) -> Self {
         let segment_bytes = options.segment_bytes.max(u64::from(HEADER_BYTES) + 4096);
         let bytes = so_far.max(PREPARED_STEP).min(segment_bytes);
-        // A batch larger than a segment has one to itself; framing adds less than an eighth.
-        let capacity = segment_bytes + options.batch_bytes_max + options.batch_bytes_max / 8 + 2 * PREPARED_STEP;
+        // A batch larger than a segment has one to itself; framing at most quadruples the smallest records. Address
+        // space only: nothing of it is touched before it is made ready.
+        let capacity = segment_bytes + 4 * options.batch_bytes_max + 2 * PREPARED_STEP;
         let wants_map = match options.mapped {
             Some(mapped) => mapped,
             None => !options.sync.syncs_each_write() && !syncs_often && fs.overwrites_in_place(&options.dir),

@@ -100,6 +100,8 @@ pub(crate) struct Wishes {
     pub(crate) spare: bool,
     /// The prepared end of the active segment raised to this.
     pub(crate) room: Option<u64>,
+    /// The prepared end of the spare raised to this: its head stamp is larger than it has room for.
+    pub(crate) spare_room: Option<u64>,
     /// A look at which segments may go.
     pub(crate) retention: bool,
 }
@@ -190,6 +192,8 @@ impl Log {
         let mut writer = self.writer.lock();
         writer.ended = writer.end();
         (writer.active, writer.spare) = (None, None);
+        writer.contents.rows().iter().for_each(|row| row.segment.release_file());
+        self.dir.close_files();
         *self.lock.lock() = None;
     }
 

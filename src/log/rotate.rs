@@ -29,22 +29,21 @@ impl Log {
             return Ok(false);
         };
         let stamp = self.head_stamp(writer);
-        let Spare {
-            header,
-            path,
-            file,
-            region,
-            prepared,
-        } = spare;
         let mut payload = Vec::new();
         stamp.encode(&mut payload);
-        let framer = Framer {
-            checksum: header.checksum,
-            log_number: header.log_number,
-        };
+        let header = spare.header;
+        let framer = Framer { checksum: header.checksum, log_number: header.log_number };
+        let stamp_end = framer.end(DATA_START.into(), payload.len() as u64);
+        if stamp_end > spare.prepared {
+            writer.spare = Some(spare);
+            writer.wishes.spare_room = Some(stamp_end.next_multiple_of(PREPARED_STEP));
+            self.wish.notify_all();
+            return Ok(false);
+        }
+        let Spare { path, file, region, prepared, .. } = spare;
         let mut segment = Segment::new(self.dir.files.clone(), path, header, stamp, Some(file));
         segment.prepared.store(prepared, Ordering::Release);
-        segment.stamp_end = framer.end(DATA_START.into(), payload.len() as u64) as u32;
+        segment.stamp_end = stamp_end as u32;
         let segment = Arc::new(segment);
         let mut active = Active::new(segment.clone(), region, DATA_START, header.log_number);
         active.frame(RecordType::alone(Kind::HeadStamp), &payload, None);

@@ -54,6 +54,9 @@ pub(crate) struct ScannedSegment {
     pub(crate) ends_clean: bool,
     /// It was wholly durable, by what was known before anything was scanned.
     pub(crate) was_durable: bool,
+    /// Acknowledged records in it cannot be read. It takes no more records and gets no footer: a footer would hide
+    /// from the next open what was lost.
+    pub(crate) is_damaged: bool,
 }
 
 /// The log as it was found.
@@ -140,6 +143,11 @@ impl Judge<'_> {
             .collect();
         let numbers: Vec<u32> = chain.iter().map(Link::number).collect();
         let holes: Vec<bool> = chain.iter().map(|link| matches!(link, Link::Hole { .. })).collect();
+        if chain.is_empty() {
+            // Not one head stamp is left. What was acknowledged is told by the watermarks behind.
+            let seen = self.evidence_in(spares)?;
+            self.out.durable = self.out.durable.max(seen.durable.unwrap_or_default());
+        }
         for (place, (link, known_end)) in chain.into_iter().zip(ends).enumerate() {
             let later: Vec<u32> = numbers[place + 1..].iter().chain(spares).copied().collect();
             let goes_on = match link {
@@ -148,7 +156,12 @@ impl Judge<'_> {
                     path,
                     reason,
                     is_missing,
-                } => self.hole(number, path, reason, is_missing, known_end, &later)?,
+                    lost_header,
+                } => {
+                    // A file that the manifest names last was there, and so were the headers of all it knows.
+                    let was_there = lost_header || is_missing && number == self.last_known;
+                    self.hole((number, path, reason, is_missing), was_there, known_end, &later)?
+                }
                 Link::Member(member) => {
                     let before_hole = holes.get(place + 1).copied().unwrap_or(false);
                     self.member(member, known_end, &later, before_hole)?
@@ -165,20 +178,17 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// A segment that is not there. Above W it is the end of the log; a file that the manifest names last was there.
+    /// A segment that cannot be used. Above W it is the end of the log, unless it is known that it was there.
     fn hole(
         &mut self,
-        number: u32,
-        path: std::path::PathBuf,
-        reason: String,
-        is_missing: bool,
+        (number, path, reason, is_missing): (u32, std::path::PathBuf, String, bool),
+        was_there: bool,
         known_end: Option<Predecessor>,
         later: &[u32],
     ) -> Result<bool> {
-        let is_last = is_missing && number == self.last_known;
         let seen = self.evidence_in(later)?;
         self.out.durable = self.out.durable.max(seen.durable.unwrap_or_default());
-        if self.out.durable.segment() < u64::from(number) && !is_last {
+        if self.out.durable.segment() < u64::from(number) && !was_there {
             self.out.torn = Some((self.tail(), format!("segment {number} is unusable: {reason}")));
             return Ok(false);
         }
@@ -264,6 +274,12 @@ impl Judge<'_> {
         self.out.contents.adopt_stamp(member.stamp.state, &member.stamp.meta);
         self.out.marked = member.stamp.durable;
         let number = member.number;
+        if let Some(before) = member.stamp.predecessor
+            && self.is_damaged(before.number)
+        {
+            let truncations = &member.stamp.truncations;
+            truncations.iter().for_each(|at| self.out.contents.truncate_again(*at));
+        }
         let was_durable = known_end.is_some_and(|end| self.out.durable >= Position::new(number, end.end));
         if was_durable
             && !self.rules.reads_all
@@ -275,6 +291,10 @@ impl Judge<'_> {
             return Ok(true);
         }
         self.scan(member, known_end, later, before_hole, was_durable)
+    }
+
+    fn is_damaged(&self, number: u32) -> bool {
+        self.report.damage.iter().any(|damage| damage.segment == u64::from(number))
     }
 
     fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor) {
@@ -415,6 +435,7 @@ impl Judge<'_> {
             has_records,
             ends_clean,
             was_durable,
+            is_damaged: self.is_damaged(number),
         });
         Ok(goes_on)
     }

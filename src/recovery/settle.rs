@@ -117,7 +117,11 @@ fn drop_above(
     if above.is_empty() && last == 0 {
         return Ok(());
     }
-    dir.update_manifest_twice(change)?;
+    // A log that never got to its first record has nothing that a manifest could be a witness of, and on a full disk no
+    // room for one.
+    if found.manifest.is_some() || last != 0 {
+        dir.update_manifest_twice(change)?;
+    }
     report
         .removed
         .extend(above.iter().map(|number| dir.segment_path(*number)));
@@ -171,7 +175,7 @@ fn queue_unsealed(dir: &Dir, scanned: Vec<ScannedSegment>, writer: &mut Writer) 
     for scanned in scanned {
         // A sealed file whose footer is damaged is not changed: its index stays in memory.
         let was_sealed = scanned.is_sealed || scanned.was_durable && scanned.has_footer_piece;
-        if was_sealed || scanned.segment.gap.is_some() {
+        if was_sealed || scanned.is_damaged || scanned.segment.gap.is_some() {
             continue;
         }
         queue(dir, scanned, writer)?;
@@ -230,12 +234,12 @@ fn end_in(
         log_number: last.log_number,
         end: last.end,
     };
-    if last.has_footer_piece || !place_resume(&file, &path, &mut last)? {
-        // Sealing had begun, or there is no room: the log goes on in the next segment.
+    if last.has_footer_piece || last.is_damaged || !place_resume(&file, &path, &mut last)? {
+        // Sealing had begun, something in it is lost, or there is no room: the log goes on in the next segment.
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
         writer.ended = Some(end);
         writer.contents.replace_segment(last.segment.clone(), Some(last.end));
-        if !last.is_sealed {
+        if !last.is_sealed && !last.is_damaged {
             queue(dir, last, writer)?;
         }
         return Ok(());
@@ -278,7 +282,7 @@ fn take_last(
     dir: &Dir,
 ) -> Result<()> {
     match last {
-        Some(last) if !last.has_footer_piece => {
+        Some(last) if !last.has_footer_piece && !last.is_damaged => {
             let file = open(dir, &last.member.path)?;
             activate(options, dir, last, file, writer)
         }

@@ -9,7 +9,7 @@ use crate::format::{HeadStamp, Header, HeaderError, Kind, Manifest};
 use crate::fs::{Access, File};
 use crate::log::Dir;
 use crate::position::Position;
-use crate::segment::{Scan, Window, read_header};
+use crate::segment::{DATA_START, Scan, Window, read_header};
 
 /// A segment file with a valid head stamp.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub(crate) enum Link {
         path: PathBuf,
         reason: String,
         is_missing: bool,
+        /// The manifest knows the file, so that its header was durable, and the header is not good any more.
+        lost_header: bool,
     },
 }
 
@@ -126,7 +128,7 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let durable = stamps.chain(slots_durable).max().unwrap_or_default().max(known);
     let (chain, spares, strays) = hang_together(dir, manifest.as_ref(), durable, candidates);
     let next = manifest.map_or(1, |m| m.next).max(u64::from(highest) + 1);
-    let is_manifest_lost = manifest.is_none() && (!chain.is_empty() || slots.is_some() && !spares.is_empty());
+    let is_manifest_lost = manifest.is_none() && !chain.is_empty();
     Ok(Survey {
         manifest,
         is_manifest_lost,
@@ -188,6 +190,14 @@ fn look_at(dir: &Dir, number: u32) -> Result<Candidate> {
     })))
 }
 
+/// Whether nothing stands behind the header, as far as it can be read.
+fn is_blank(dir: &Dir, number: u32) -> bool {
+    let path = dir.segment_path(number);
+    let Ok(file) = dir.fs.open(&path, Access::Read) else { return true };
+    let found = Window::new(file, &path).and_then(|mut window| window.nonzero(DATA_START.into()));
+    matches!(found, Ok(None))
+}
+
 fn most_common_id(candidates: &BTreeMap<u32, Candidate>) -> Option<u128> {
     let mut counts = BTreeMap::<u128, usize>::new();
     for candidate in candidates.values() {
@@ -206,7 +216,15 @@ fn hang_together(
     durable: Position,
     mut candidates: BTreeMap<u32, Candidate>,
 ) -> (Vec<Link>, Vec<(u32, Option<Header>)>, Vec<u32>) {
+    // A header is durable before the manifest names its file, and never written again. A file below the last one may
+    // also be what is left of one that could neither be made nor removed: then it is blank.
+    let has_lost_header = |number: u32, found: &Candidate| {
+        let known = manifest.filter(|m| number <= m.last);
+        matches!(found, Candidate::Bare { header: None, .. })
+            && known.is_some_and(|m| number == m.last || !is_blank(dir, number))
+    };
     let hole = |number: u32, found: Option<Candidate>| {
+        let lost_header = found.as_ref().is_some_and(|found| has_lost_header(number, found));
         let (reason, is_missing) = match found {
             Some(Candidate::Bare { reason, .. }) => (reason, false),
             _ => ("the file is missing".to_owned(), true),
@@ -216,6 +234,7 @@ fn hang_together(
             path: dir.segment_path(number),
             reason,
             is_missing,
+            lost_header,
         }
     };
     let is_member = |candidate: &Candidate| matches!(candidate, Candidate::Member(_));
@@ -229,7 +248,7 @@ fn hang_together(
     let mut chain = Vec::new();
     let mut spares = Vec::new();
     for (number, candidate) in candidates.split_off(&(top + 1)) {
-        if durable.segment() >= u64::from(number) {
+        if durable.segment() >= u64::from(number) || has_lost_header(number, &candidate) {
             chain.push(hole(number, Some(candidate)));
         } else if let Candidate::Bare { header, .. } = candidate {
             spares.push((number, header));

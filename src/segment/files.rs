@@ -39,6 +39,10 @@ impl Files {
         Ok(file)
     }
 
+    pub(crate) fn close_all(&self) {
+        self.open.lock().clear();
+    }
+
     pub(crate) fn forget(&self, number: u32) {
         self.open.lock().pop(&number);
     }

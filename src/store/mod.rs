@@ -153,7 +153,7 @@ impl Store {
 
     /// Whether there is a live entry at `index`. Never touches the disk.
     pub fn contains(&self, index: u64) -> bool {
-        self.log().index.find(index, |_, place| place.is_some())
+        self.log().index.find(index, |_, place, _| place.is_some())
     }
 
     /// The live entry at a position that a write or an entry gave; `None` where it was deleted or truncated since.
@@ -329,7 +329,7 @@ impl Shared {
     fn refuse_writes(&self) {
         let mut writer = self.log.writer.lock();
         writer.is_closed = true;
-        (writer.wishes.spare, writer.wishes.room) = (false, None);
+        (writer.wishes.spare, writer.wishes.spare_room, writer.wishes.room) = (false, None, None);
         self.log.wish.notify_all();
         self.log.done.notify_all();
     }
