@@ -178,7 +178,11 @@ impl Keeper {
         let Some(spare) = &writer.spare else { return Ok(true) };
         let (number, prepared, region) = (spare.header.number, spare.prepared, spare.region.clone());
         drop(writer);
-        let made = if end > prepared { region.prepare(prepared, end) } else { Ok(()) };
+        let made = if end > prepared {
+            region.prepare(prepared, end)
+        } else {
+            Ok(())
+        };
         let mut writer = self.log.writer.lock();
         match (made, &mut writer.spare) {
             (Ok(()), Some(spare)) if spare.header.number == number => spare.prepared = prepared.max(end),
@@ -335,7 +339,9 @@ impl Keeper {
             fn drop(&mut self) {
                 if std::thread::panicking() {
                     let source = std::io::Error::other("the keeper thread panicked");
-                    self.0.log.fail(Error::io("go on with", &self.0.log.options.dir, source));
+                    self.0
+                        .log
+                        .fail(Error::io("go on with", &self.0.log.options.dir, source));
                 }
             }
         }
@@ -442,7 +448,10 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
     }
     let size = window.size();
     let capacity = how.capacity.max(size);
-    let region = file.clone().region(how.placement, capacity).map_err(|e| Error::io("map", &path, e))?;
+    let region = file
+        .clone()
+        .region(how.placement, capacity)
+        .map_err(|e| Error::io("map", &path, e))?;
     // It may have lost its size in a crash, or have been made for a store that prepares nothing.
     let end = size.max(how.bytes);
     let made = match how.placement {
@@ -450,7 +459,11 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
         Placement::ZeroFilled if end > size => region.prepare(size, end),
         Placement::ZeroFilled | Placement::Growing => Ok(()),
     };
-    let prepared = if how.placement == Placement::Growing { capacity } else { end };
+    let prepared = if how.placement == Placement::Growing {
+        capacity
+    } else {
+        end
+    };
     Ok(made.ok().map(|()| Spare {
         header,
         path,
@@ -462,6 +475,10 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
 
 impl Writer {
     fn has_wish(&self) -> bool {
-        self.wishes.spare || self.wishes.spare_room.is_some() || self.wishes.room.is_some() || self.wishes.retention || !self.rotated.is_empty()
+        self.wishes.spare
+            || self.wishes.spare_room.is_some()
+            || self.wishes.room.is_some()
+            || self.wishes.retention
+            || !self.rotated.is_empty()
     }
 }

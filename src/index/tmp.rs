@@ -201,9 +201,14 @@ impl Tmp {
     pub(crate) fn truncate_before(&self, offset: u32, clip: Clip) {
         let (runs, offsets) = self.to_runs();
         let indexes = runs.iter().flat_map(|run| run.first..=run.last());
-        let kept = indexes.zip(offsets).filter(|(index, at)| *at >= offset || clip.contains(*index));
+        let kept = indexes
+            .zip(offsets)
+            .filter(|(index, at)| *at >= offset || clip.contains(*index));
         let kept: Vec<(u64, u32)> = kept.collect();
-        self.truncate(Clip { is_empty: true, ..Clip::ALL });
+        self.truncate(Clip {
+            is_empty: true,
+            ..Clip::ALL
+        });
         kept.into_iter().for_each(|(index, at)| self.insert(index, at));
     }
 

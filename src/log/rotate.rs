@@ -32,7 +32,10 @@ impl Log {
         let mut payload = Vec::new();
         stamp.encode(&mut payload);
         let header = spare.header;
-        let framer = Framer { checksum: header.checksum, log_number: header.log_number };
+        let framer = Framer {
+            checksum: header.checksum,
+            log_number: header.log_number,
+        };
         let stamp_end = framer.end(DATA_START.into(), payload.len() as u64);
         if stamp_end > spare.prepared {
             writer.spare = Some(spare);
@@ -40,7 +43,13 @@ impl Log {
             self.wish.notify_all();
             return Ok(false);
         }
-        let Spare { path, file, region, prepared, .. } = spare;
+        let Spare {
+            path,
+            file,
+            region,
+            prepared,
+            ..
+        } = spare;
         let mut segment = Segment::new(self.dir.files.clone(), path, header, stamp, Some(file));
         segment.prepared.store(prepared, Ordering::Release);
         segment.stamp_end = stamp_end as u32;

@@ -294,7 +294,10 @@ impl Judge<'_> {
     }
 
     fn is_damaged(&self, number: u32) -> bool {
-        self.report.damage.iter().any(|damage| damage.segment == u64::from(number))
+        self.report
+            .damage
+            .iter()
+            .any(|damage| damage.segment == u64::from(number))
     }
 
     fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor) {

@@ -93,7 +93,11 @@ fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<
     let mut found = take_found(dir, &survey, report);
     let mut judgement = judge(dir, survey, Contents::new(options), rules, report)?;
     let durable = judgement.durable;
-    if found.spares.iter().any(|(number, _)| *number <= durable.segment_number()) {
+    if found
+        .spares
+        .iter()
+        .any(|(number, _)| *number <= durable.segment_number())
+    {
         // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged.
         *report = RecoveryReport::default();
         let survey = survey_knowing(dir, durable)?;
@@ -132,6 +136,8 @@ fn take_found(dir: &Dir, survey: &Survey, report: &mut RecoveryReport) -> Found 
         now.now = manifest;
     }
     (now.now.log_id, now.now.next) = (survey.log_id, survey.next);
+    // An older slot may have to do where the newest is damaged; what it does not know must not become a leftover.
+    now.now.last = now.now.last.max(survey.chain.last().map_or(0, Link::number));
     Found {
         manifest: survey.manifest,
         log_id: survey.log_id,

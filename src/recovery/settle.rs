@@ -42,7 +42,9 @@ pub(crate) fn settle(
     report: &mut RecoveryReport,
 ) -> Result<(Writer, Position)> {
     if !found.leftovers.is_empty() {
-        // The manifest gave them up before; only the removal was not durable.
+        // The manifest gave them up before; only the removal was not durable. Said again first, in both slots: after a
+        // failed sync the slot that was read may be in the page cache only.
+        dir.update_manifest_twice(|_| {})?;
         report
             .removed
             .extend(found.leftovers.iter().map(|number| dir.segment_path(*number)));

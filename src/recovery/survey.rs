@@ -193,7 +193,9 @@ fn look_at(dir: &Dir, number: u32) -> Result<Candidate> {
 /// Whether nothing stands behind the header, as far as it can be read.
 fn is_blank(dir: &Dir, number: u32) -> bool {
     let path = dir.segment_path(number);
-    let Ok(file) = dir.fs.open(&path, Access::Read) else { return true };
+    let Ok(file) = dir.fs.open(&path, Access::Read) else {
+        return true;
+    };
     let found = Window::new(file, &path).and_then(|mut window| window.nonzero(DATA_START.into()));
     matches!(found, Ok(None))
 }

@@ -91,9 +91,14 @@ impl Window {
 /// Or-ing whole pieces lets the compiler use wide registers: ten times as fast as a search byte by byte.
 fn first_nonzero(bytes: &[u8]) -> Option<usize> {
     const PIECE: usize = 1024;
-    let piece = bytes.chunks(PIECE).position(|piece| piece.iter().fold(0, |all, byte| all | byte) != 0)?;
+    let piece = bytes
+        .chunks(PIECE)
+        .position(|piece| piece.iter().fold(0, |all, byte| all | byte) != 0)?;
     let start = piece * PIECE;
-    bytes[start..].iter().position(|byte| *byte != 0).map(|found| start + found)
+    bytes[start..]
+        .iter()
+        .position(|byte| *byte != 0)
+        .map(|found| start + found)
 }
 
 /// A whole record found by a scan.
