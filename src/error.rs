@@ -138,7 +138,7 @@ pub enum Error {
         /// The file or directory that could not grow.
         path: PathBuf,
         /// The system's error.
-        source: Arc<io::Error>,
+        source: SystemError,
     },
     /// A call to the operating system failed.
     #[error("cannot {what} {}: {source}", path.display())]
@@ -148,7 +148,7 @@ pub enum Error {
         /// The file or directory.
         path: PathBuf,
         /// The system's error.
-        source: Arc<io::Error>,
+        source: SystemError,
     },
     /// An earlier write, sync or rotation failed and its outcome is unknown: the store refuses writes until reopened.
     #[error(
@@ -219,6 +219,37 @@ pub enum Error {
     Truncated,
 }
 
+/// An error of the operating system, shared by all who are told of it. Its `source` is the [`io::Error`].
+#[derive(Debug, Clone)]
+pub struct SystemError(Arc<io::Error>);
+
+impl SystemError {
+    pub(crate) fn new(error: io::Error) -> Self {
+        SystemError(Arc::new(error))
+    }
+
+}
+
+impl std::ops::Deref for SystemError {
+    type Target = io::Error;
+
+    fn deref(&self) -> &io::Error {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for SystemError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SystemError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 fn at_least(order: crate::options::IndexOrder) -> &'static str {
     match order {
         crate::options::IndexOrder::Sequential => "",
@@ -232,7 +263,7 @@ impl Error {
         Error::Io {
             what,
             path: path.to_owned(),
-            source: Arc::new(source),
+            source: SystemError::new(source),
         }
     }
 
@@ -242,7 +273,7 @@ impl Error {
         match source.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => Error::NoSpace {
                 path: path.to_owned(),
-                source: Arc::new(source),
+                source: SystemError::new(source),
             },
             _ => Error::io(what, path, source),
         }

@@ -27,7 +27,7 @@ mod store;
 
 pub use batch::Batch;
 pub use entry::{Entry, EntryRef};
-pub use error::{Error, Result};
+pub use error::{Error, Result, SystemError};
 pub use format::Checksum;
 pub use iter::{Iter, LogItem, LogOrder};
 pub use options::{Durability, IndexOrder, Options, RecoveryMode, SyncPolicy};

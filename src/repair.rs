@@ -259,7 +259,7 @@ fn lost_indexes(
     // Of the last segment nobody knows: at most as many as there was room for, if they followed each other.
     let most = u64::from(end.saturating_sub(HEADER_BYTES)) / RECORD_BYTES_MIN;
     let guess = most.checked_sub(1).and_then(|more| low.checked_add(more));
-    let high = next.or(own.map(|(_, high)| high)).or(guess)?;
+    let high = next.or(own.map(|(_, high)| high).max(guess))?;
     (low <= high).then_some((low, high)).or(own)
 }
 

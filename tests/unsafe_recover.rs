@@ -242,3 +242,25 @@ fn a_crash_at_any_step_leaves_the_old_or_the_new_segment_and_a_rerun_completes()
     }
     assert!(states > 20, "{states}");
 }
+
+/// A lost segment's truncations stand in the next head stamp too: what it had truncated must not come back when the log
+/// is opened without it.
+#[test]
+fn salvage_honours_what_a_missing_segment_had_truncated() {
+    let sim = SimFs::new();
+    let store = on(&sim).open().unwrap();
+    for index in 1..=10 {
+        store.write(index, "k", &index).unwrap();
+    }
+    store.rotate().unwrap();
+    store.truncate_after(5).unwrap();
+    store.truncate_before(3).unwrap();
+    store.rotate().unwrap();
+    store.write(20, "k", &20).unwrap();
+    store.close().unwrap();
+    sim.remove_file(&segment(2));
+    let store = on(&sim).recovery(RecoveryMode::Salvage).open().unwrap();
+    let left: Vec<u64> = store.iter().map(|entry| entry.unwrap().index()).collect();
+    assert_eq!(left, [3, 4, 5, 20]);
+    store.close().unwrap();
+}

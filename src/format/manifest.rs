@@ -84,9 +84,19 @@ impl Manifest {
         known.then_some(manifest)
     }
 
-    /// Reads the file: the valid slots, the newest first.
+    /// The version of a slot that is whole and was written by later code.
+    pub fn newer_version(slot: &[u8]) -> Option<u16> {
+        let (covered, rest) = slot.split_at_checked(80)?;
+        let (sum, _) = rest.split_first_chunk::<4>()?;
+        let mut cursor = Cursor(covered);
+        let is_ours = cursor.array::<8>()? == MAGIC && crc32fast::hash(covered) == u32::from_le_bytes(*sum);
+        cursor.u16().filter(|version| is_ours && *version > FORMAT_VERSION)
+    }
+
+    /// Reads the file: the valid slots that stand in their place, the newest first.
     pub fn from_file(bytes: &[u8]) -> Vec<Self> {
-        let mut slots: Vec<_> = bytes.chunks(SLOT_BYTES).take(2).filter_map(Self::from_slot).collect();
+        let place = |(number, slot)| Self::from_slot(slot).filter(|slot| slot.generation % 2 == number);
+        let mut slots: Vec<_> = (0..2).zip(bytes.chunks(SLOT_BYTES)).filter_map(place).collect();
         slots.sort_by_key(|slot| std::cmp::Reverse(slot.generation));
         slots
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::format::{Footer, MetaRecord, Next, State, TombstoneAt, Truncation, TruncationAt};
+use crate::format::{Footer, HeadStamp, MetaRecord, Next, State, TombstoneAt, Truncation, TruncationAt};
 use crate::index::{Clip, Index, Indexes, LostRange, Members, Row, Table, Tmp, truncate_rows};
 use crate::options::{IndexOrder, Options};
 use crate::position::Position;
@@ -158,10 +158,16 @@ impl Contents {
         });
     }
 
-    /// Takes what a head stamp says for the truth: what came before it may have been lost.
-    pub(crate) fn adopt_stamp(&mut self, state: State, meta: &Meta) {
-        self.state = state;
-        self.meta.write().clone_from(meta);
+    /// Takes what a head stamp says for the truth: what came before it may have been lost. Its truncations hide what
+    /// stands before them; where their own records were read, they have done so already.
+    pub(crate) fn adopt_stamp(&mut self, stamp: &HeadStamp) {
+        self.state = stamp.state;
+        self.meta.write().clone_from(&stamp.meta);
+        for at in &stamp.truncations {
+            let earlier = self.rows.partition_point(|row| row.number() < at.position.segment_number());
+            truncate_rows(&mut self.rows[..earlier], at.truncation);
+            self.hidden.truncate(at.truncation);
+        }
     }
 
     /// Replaces the row of a segment that was opened again with more known about it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::{HEADER_BYTES, Header, MANIFEST_BYTES, Manifest};
+use crate::format::{HEADER_BYTES, Header, MANIFEST_BYTES, Manifest, SLOT_BYTES};
 use crate::fs::{Access, File, Fs, Placement, Region};
 use crate::options::Options;
 use crate::position::{Names, Position};
@@ -204,6 +204,9 @@ impl Dir {
         let mut bytes = vec![0; MANIFEST_BYTES];
         let read = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
         bytes.truncate(read);
+        if let Some(version) = bytes.chunks(SLOT_BYTES).find_map(Manifest::newer_version) {
+            return Err(Error::Unsupported { path, reason: format!("format version {version} is not known") });
+        }
         Ok(Some(Manifest::from_file(&bytes)))
     }
 
@@ -282,9 +285,6 @@ pub(crate) fn draw_log_id() -> Result<u128> {
 }
 
 fn draw() -> Result<u64> {
-    getrandom::u64().map_err(|e| Error::Io {
-        what: "draw random numbers from",
-        path: "the system".into(),
-        source: Arc::new(std::io::Error::other(e.to_string())),
-    })
+    getrandom::u64()
+        .map_err(|e| Error::io("draw random numbers from", Path::new("the system"), std::io::Error::other(e.to_string())))
 }

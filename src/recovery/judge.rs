@@ -271,7 +271,7 @@ impl Judge<'_> {
         later: &[u32],
         before_hole: bool,
     ) -> Result<bool> {
-        self.out.contents.adopt_stamp(member.stamp.state, &member.stamp.meta);
+        self.out.contents.adopt_stamp(&member.stamp);
         self.out.marked = member.stamp.durable;
         let number = member.number;
         if let Some(before) = member.stamp.predecessor

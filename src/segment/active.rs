@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Digest, Framer, Kind, RecordType, encode_watermark};
+use crate::format::{block_rest, Digest, Framer, Kind, RecordType, encode_watermark};
 use crate::fs::Region;
 use crate::position::Position;
 
@@ -47,6 +47,12 @@ impl Active {
     pub(crate) fn frame_watermark(&mut self, durable: Position) {
         let mut payload = Vec::with_capacity(16);
         encode_watermark(&mut payload, durable);
+        // Whole in one block: only then can a search find it behind a hole.
+        let header = self.framer.checksum.fragment_header_bytes();
+        let rest = block_rest(self.framer.start(self.frame_end())) as usize;
+        if rest < header + payload.len() {
+            self.frame(RecordType::alone(Kind::Padding), &vec![0; rest - header], None);
+        }
         self.frame(RecordType::alone(Kind::Watermark), &payload, None);
     }
 

@@ -1,0 +1,375 @@
+//! How records lie in blocks: goldens, and fragments that are not where or what they should be.
+
+use casklog::format::{BLOCK_BYTES, Bad, Checksum, Expect, Framer, Kind, Part, RecordType, block_rest, read_fragment};
+use quickcheck::QuickCheck;
+
+use crate::LOG_NUMBER;
+use crate::golden::check;
+use crate::model::{CHECKSUMS, Forged, read_record};
+
+const ENTRY: RecordType = RecordType::alone(Kind::Entry);
+
+fn framer(checksum: Checksum) -> Framer {
+    Framer {
+        checksum,
+        log_number: LOG_NUMBER,
+    }
+}
+
+fn frame(checksum: Checksum, at: u32, record: RecordType, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    framer(checksum).frame(&mut bytes, at, record, payload, None);
+    bytes
+}
+
+/// Name, checksum, place, and payload of one record, and its bytes.
+pub(crate) fn goldens() -> Vec<(&'static str, Checksum, u32, Vec<u8>, &'static str)> {
+    use Checksum::{Crc32, Crc64};
+    let letters = |len: usize| vec![b'a'; len];
+    vec![
+        ("full", Crc32, 64, b"abc".to_vec(), "a4036e3e0300c1d4c3b2a1616263"),
+        (
+            "full",
+            Crc64,
+            64,
+            b"abc".to_vec(),
+            "b6bf82ff02d7373e0300c1d4c3b2a1616263",
+        ),
+        ("empty", Crc32, 64, Vec::new(), "7a2512200000c1d4c3b2a1"),
+        ("empty", Crc64, 64, Vec::new(), "65ebb3cafa5a14870000c1d4c3b2a1"),
+        (
+            "first, middle, last",
+            Crc32,
+            32_748,
+            letters(32_771),
+            "3b8030800900d1d4c3b2a1 61*9 14d24ea6f57fe1d4c3b2a1 61*32757 349ce9df0500f1d4c3b2a16161616161",
+        ),
+        (
+            "first, middle, last",
+            Crc64,
+            32_748,
+            letters(32_771),
+            "650ec3c2fcd0b2e50500d1d4c3b2a1616161616152adb2d4ac1ebad2f17fe1d4c3b2a1 61*32753 e42fd534628ac14e \
+0d00f1d4c3b2a1 61*13",
+        ),
+        (
+            "rest of 1",
+            Crc32,
+            32_767,
+            b"abc".to_vec(),
+            "00bb2be59f0300c1d4c3b2a1616263",
+        ),
+        (
+            "rest of 10",
+            Crc32,
+            32_758,
+            b"abc".to_vec(),
+            "00*10 bb2be59f0300c1d4c3b2a1616263",
+        ),
+        (
+            "rest of 14",
+            Crc64,
+            32_754,
+            b"abc".to_vec(),
+            "00*14 6ed5b50bfb7e4e060300c1d4c3b2a1616263",
+        ),
+        (
+            "an empty first fragment",
+            Crc32,
+            32_757,
+            b"abc".to_vec(),
+            "a1fb23100000d1d4c3b2a129183c4a0300f1d4c3b2a1616263",
+        ),
+        (
+            "an empty first fragment",
+            Crc64,
+            32_753,
+            b"abc".to_vec(),
+            "dad3b8f761c5c9700000d1d4c3b2a1f1ee635471ae55980300f1d4c3b2a1616263",
+        ),
+        (
+            "an empty record in the last bytes of a block",
+            Crc32,
+            32_757,
+            Vec::new(),
+            "7b5d24a40000c1d4c3b2a1",
+        ),
+        (
+            "up to the end of a block",
+            Crc32,
+            32_754,
+            b"abc".to_vec(),
+            "bc729db00300c1d4c3b2a1616263",
+        ),
+    ]
+}
+
+#[test]
+fn fragments_have_their_bytes() {
+    let mut wrong = String::new();
+    for (name, checksum, at, payload, golden) in goldens() {
+        let bytes = frame(checksum, at, ENTRY, &payload);
+        if bytes != crate::golden::from_hex(golden) {
+            wrong += &format!("{name} {checksum:?} {at}:\n\"{}\"\n", crate::golden::to_hex(&bytes));
+            continue;
+        }
+        check(name, &bytes, golden);
+        let end = framer(checksum).end(at.into(), payload.len() as u64) as u32;
+        assert_eq!(
+            read_record(&framer(checksum), &bytes, at),
+            Ok((ENTRY, payload, end)),
+            "{name}"
+        );
+    }
+    assert!(wrong.is_empty(), "the format changed; now it is:\n{wrong}");
+}
+
+#[test]
+fn the_type_byte_holds_kind_part_and_batch_marks() {
+    let kinds = [
+        (Kind::Entry, 1),
+        (Kind::Tombstone, 2),
+        (Kind::Truncation, 3),
+        (Kind::Meta, 4),
+        (Kind::Watermark, 5),
+        (Kind::HeadStamp, 6),
+        (Kind::Resume, 7),
+        (Kind::Gap, 8),
+        (Kind::Footer, 9),
+        (Kind::Padding, 12),
+    ];
+    for (kind, code) in kinds {
+        for (begins, ends) in [(false, false), (true, false), (false, true), (true, true)] {
+            let record = RecordType { kind, begins, ends };
+            let marks = u8::from(begins) << 6 | u8::from(ends) << 7;
+            let payload = vec![1; 2 * BLOCK_BYTES as usize];
+            let bytes = frame(Checksum::Crc32, 0, record, &payload);
+            let types: Vec<u8> = [6, 32_768 + 6, 65_536 + 6].map(|at: usize| bytes[at]).to_vec();
+            assert_eq!(types, [code | marks | 0x10, code | marks | 0x20, code | marks | 0x30]);
+            assert_eq!(frame(Checksum::Crc64, 0, record, b"x")[10], code | marks);
+        }
+    }
+}
+
+#[test]
+fn unknown_kinds_are_refused_and_skippable_ones_read_as_padding() {
+    for checksum in CHECKSUMS {
+        for type_byte in 0..=255u8 {
+            let part = type_byte >> 4 & 3;
+            let previous = (part >= 2).then_some(77);
+            let forged = Forged {
+                checksum,
+                at: 640,
+                type_byte,
+                log_number: LOG_NUMBER,
+                previous,
+            };
+            let (bytes, sum) = forged.bytes(b"payload");
+            let read = read_fragment(checksum, &bytes, 640, Expect::Exact(LOG_NUMBER), previous);
+            match type_byte & 15 {
+                kind @ (0 | 10 | 11) => assert_eq!(read, Err(Bad::Unknown(kind))),
+                kind => {
+                    let read = read.unwrap();
+                    assert_eq!(
+                        (read.payload, read.sum, read.log_number),
+                        (&b"payload"[..], sum, LOG_NUMBER)
+                    );
+                    assert_eq!(read.end, 640 + bytes.len() as u32);
+                    assert_eq!(read.record.kind as u8, kind.min(12));
+                    assert_eq!(
+                        (read.record.begins, read.record.ends),
+                        (type_byte & 64 != 0, type_byte & 128 != 0)
+                    );
+                    let parts = [Part::Full, Part::First, Part::Middle, Part::Last];
+                    assert_eq!(read.part, parts[usize::from(part)]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_independent_encoder_makes_the_same_bytes() {
+    for checksum in CHECKSUMS {
+        let header = checksum.fragment_header_bytes();
+        let payload: Vec<u8> = (0..40_000u32).map(|n| ((n * n) >> 3) as u8).collect();
+        let at = 32_768 - 100;
+        let room = 100 - header;
+        let full = BLOCK_BYTES as usize - header;
+        let forge = |at, type_byte, previous| Forged {
+            checksum,
+            at,
+            type_byte,
+            log_number: LOG_NUMBER,
+            previous,
+        };
+        let (mut expected, first) = forge(at, 0xd1, None).bytes(&payload[..room]);
+        let (middle_bytes, middle) = forge(32_768, 0xe1, Some(first)).bytes(&payload[room..room + full]);
+        let (last_bytes, _) = forge(65_536, 0xf1, Some(middle)).bytes(&payload[room + full..]);
+        expected.extend(middle_bytes);
+        expected.extend(last_bytes);
+        assert_eq!(frame(checksum, at, ENTRY, &payload), expected);
+    }
+}
+
+#[test]
+fn a_fragment_is_good_only_in_its_place_and_its_log() {
+    for checksum in CHECKSUMS {
+        let bytes = frame(checksum, 4096, ENTRY, b"payload");
+        let read = |at, log_number| read_fragment(checksum, &bytes, at, Expect::Exact(log_number), None);
+        assert!(read(4096, LOG_NUMBER).is_ok());
+        for at in [0, 64, 4095, 4097, 4096 + 32_768, u32::MAX - 32_767] {
+            assert_eq!(read(at, LOG_NUMBER), Err(Bad::Checksum), "{at}");
+        }
+        for bit in 0..32 {
+            assert_eq!(read(4096, LOG_NUMBER ^ 1 << bit), Err(Bad::LogNumber));
+            // A log number that was changed with the bytes: the checksum covers it.
+            let mut other = bytes.clone();
+            other[checksum.sum_bytes() + 3 + bit / 8] ^= 1 << (bit % 8);
+            let read = read_fragment(checksum, &other, 4096, Expect::Exact(LOG_NUMBER ^ 1 << bit), None);
+            assert_eq!(read, Err(Bad::Checksum));
+            let is_of_file = read_fragment(checksum, &bytes, 4096, Expect::File(LOG_NUMBER ^ 1 << bit), None).is_ok();
+            assert_eq!(is_of_file, bit < 16);
+        }
+        let other = CHECKSUMS[usize::from(checksum == Checksum::Crc32)];
+        assert!(read_fragment(other, &bytes, 4096, Expect::Exact(LOG_NUMBER), None).is_err());
+    }
+}
+
+#[test]
+fn later_fragments_follow_only_their_own_first() {
+    for checksum in CHECKSUMS {
+        let at = BLOCK_BYTES - 50;
+        let payload = vec![3; 2 * BLOCK_BYTES as usize];
+        let bytes = frame(checksum, at, ENTRY, &payload);
+        // The same bytes but for one in the first fragment: another record that could have stood here.
+        let mut other_payload = payload.clone();
+        other_payload[0] = 4;
+        let other = frame(checksum, at, ENTRY, &other_payload);
+        let expect = Expect::Exact(LOG_NUMBER);
+        let first = read_fragment(checksum, &bytes, at, expect, None).unwrap();
+        let wrong = read_fragment(checksum, &other, at, expect, None).unwrap();
+        assert_ne!(first.sum, wrong.sum);
+        let (middle_at, last_at) = (BLOCK_BYTES, 2 * BLOCK_BYTES);
+        let (middle_bytes, last_bytes) = (&bytes[50..], &bytes[50 + BLOCK_BYTES as usize..]);
+        let middle = |previous| read_fragment(checksum, middle_bytes, middle_at, expect, previous);
+        let last = |previous| read_fragment(checksum, last_bytes, last_at, expect, previous);
+        let sum = middle(Some(first.sum)).unwrap().sum;
+        assert!(last(Some(sum)).is_ok());
+        for previous in [wrong.sum, 0, sum, first.sum ^ 1] {
+            assert_eq!(middle(Some(previous)), Err(Bad::Checksum));
+        }
+        assert_eq!((middle(None), last(None)), (Err(Bad::Sequence), Err(Bad::Sequence)));
+        assert_eq!(last(Some(first.sum)), Err(Bad::Checksum));
+        let mixed = [&other[..50], middle_bytes].concat();
+        assert_eq!(read_record(&framer(checksum), &mixed, at), Err(Bad::Checksum));
+    }
+}
+
+#[test]
+fn end_says_what_frame_does_for_every_place_in_a_block() {
+    let zeros = vec![0; 3 * BLOCK_BYTES as usize];
+    for checksum in CHECKSUMS {
+        let header = checksum.fragment_header_bytes() as u32;
+        let framer = framer(checksum);
+        let mut bytes = Vec::new();
+        let mut agree = |at: u32, payload: u32| {
+            bytes.clear();
+            let (start, end) = framer.frame(&mut bytes, at, ENTRY, &zeros[..payload as usize], None);
+            assert_eq!(u64::from(end), framer.end(at.into(), payload.into()), "{at} {payload}");
+            assert_eq!(
+                (bytes.len() as u32, start),
+                (end - at, framer.start(at)),
+                "{at} {payload}"
+            );
+        };
+        for at in 0..BLOCK_BYTES {
+            let room = block_rest(framer.start(at)) - header;
+            for payload in [0, 1, header, 64, room.saturating_sub(1), room, room + 1] {
+                agree(at, payload);
+            }
+            // Longer records cost time: where they matter, and here and there.
+            if !(40..=BLOCK_BYTES - 40).contains(&at) || at % 977 == 0 {
+                let full = BLOCK_BYTES - header;
+                for payload in [
+                    full - 1,
+                    full,
+                    full + 1,
+                    room + full - 1,
+                    room + full,
+                    room + full + 1,
+                    2 * full + 1,
+                ] {
+                    agree(at, payload);
+                    agree(at + 5 * BLOCK_BYTES, payload);
+                }
+            }
+        }
+        // Beyond 4 GiB nothing is framed, but the answer is right.
+        let (base, huge) = (u64::from(u32::MAX), 1u64 << 33);
+        assert!(framer.end(base, huge) > base + huge);
+    }
+}
+
+#[test]
+fn the_last_fragment_of_4_gib_is_refused_and_nothing_overflows() {
+    // Its end does not fit 32 bits; it once overflowed.
+    for checksum in CHECKSUMS {
+        let at = u32::MAX - BLOCK_BYTES + 1;
+        let forged = Forged {
+            checksum,
+            at,
+            type_byte: 0xc1,
+            log_number: LOG_NUMBER,
+            previous: None,
+        };
+        let header = checksum.fragment_header_bytes();
+        let (bytes, _) = forged.bytes(&vec![1; BLOCK_BYTES as usize - header]);
+        assert_eq!(
+            read_fragment(checksum, &bytes, at, Expect::Exact(LOG_NUMBER), None),
+            Err(Bad::Short)
+        );
+        let (bytes, _) = forged.bytes(&vec![1; BLOCK_BYTES as usize - header - 1]);
+        let read = read_fragment(checksum, &bytes, at, Expect::Exact(LOG_NUMBER), None).unwrap();
+        assert_eq!(read.end, u32::MAX);
+    }
+}
+
+#[test]
+fn a_digest_made_ahead_gives_the_same_bytes() {
+    fn property(payload: Vec<u8>, at: u16) -> bool {
+        CHECKSUMS.into_iter().all(|checksum| {
+            let framer = framer(checksum);
+            let mut bytes = Vec::new();
+            let digest = framer.payload_digest(&payload);
+            framer.frame(&mut bytes, at.into(), ENTRY, &payload, Some(digest));
+            bytes == frame(checksum, at.into(), ENTRY, &payload)
+        })
+    }
+    QuickCheck::new()
+        .tests(2000)
+        .quickcheck(property as fn(Vec<u8>, u16) -> bool);
+}
+
+#[test]
+fn records_one_after_the_other_come_back() {
+    fn property(sizes: Vec<u16>, at: u32, is_wide: bool) -> bool {
+        let checksum = CHECKSUMS[usize::from(is_wide)];
+        let (framer, begin) = (framer(checksum), at % (1 << 30));
+        let (mut bytes, mut at) = (Vec::new(), begin);
+        let payload = |size: u16| vec![size as u8; 2 * usize::from(size)];
+        for size in &sizes {
+            (_, at) = framer.frame(&mut bytes, at, ENTRY, &payload(*size), None);
+        }
+        let mut at = begin;
+        sizes.iter().all(|size| {
+            let rest = &bytes[(at - begin) as usize..];
+            let (record, found, end) = read_record(&framer, rest, at).unwrap();
+            at = end;
+            record == ENTRY && found == payload(*size)
+        })
+    }
+    QuickCheck::new()
+        .tests(300)
+        .quickcheck(property as fn(Vec<u16>, u32, bool) -> bool);
+}
