@@ -1,0 +1,405 @@
+//! Damage of every kind, in every recovery mode: reported, never returned as data, never silently dropped.
+
+use std::path::{Path, PathBuf};
+
+use casklog::fs::sim::{Fate, SimFs};
+use casklog::{Error, LogItem, RecoveryMode, Store};
+
+use crate::checker::{compare, look};
+use crate::model::{Change, Model};
+use crate::named::segment;
+use crate::runner::{Act, GROUPED, Runner, Setup};
+
+const MODES: [RecoveryMode; 4] = [
+    RecoveryMode::Strict,
+    RecoveryMode::TornTail,
+    RecoveryMode::PointInTime,
+    RecoveryMode::Salvage,
+];
+
+struct Log {
+    fs: SimFs,
+    setup: Setup,
+    model: Model,
+}
+
+/// Four segments, all acknowledged; the last is not sealed. Clean, or as a power cut leaves it.
+fn log(is_clean: bool) -> Log {
+    let mut setup = Setup::new(GROUPED);
+    setup.segment_entries = Some(3);
+    let mut runner = Runner::create(&setup, 21);
+    let mut acts = vec![Act::Append(40); 6];
+    acts.insert(4, Act::Append(300));
+    acts.extend([
+        Act::Meta(2, 10),
+        Act::Append(40),
+        Act::Delete(5),
+        Act::Append(40),
+        Act::Append(40),
+        Act::Idle,
+    ]);
+    if is_clean {
+        acts.push(Act::Reopen);
+    }
+    runner.run(&acts).unwrap();
+    if is_clean {
+        runner.store.close().unwrap();
+    }
+    let fs = copy(&runner.fs);
+    Log {
+        fs,
+        setup,
+        model: runner.model,
+    }
+}
+
+/// What a running system sees, on a file system of its own.
+fn copy(fs: &SimFs) -> SimFs {
+    fs.crash_at(fs.ops(), &mut |_| Fate::Kept)
+}
+
+impl Log {
+    fn damaged(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimFs {
+        let fs = copy(&self.fs);
+        let mut bytes = fs.read_file(path).unwrap();
+        change(&mut bytes);
+        fs.write_file(path, &bytes);
+        fs
+    }
+
+    fn open(&self, fs: &SimFs, mode: RecoveryMode) -> Result<Store, Error> {
+        self.setup.options(fs).recovery(mode).open()
+    }
+
+    /// Opens in one mode and checks what that mode promises. Says whether damage was reported anywhere.
+    fn examine(&self, fs: &SimFs, mode: RecoveryMode, words: &str) -> bool {
+        let fs = copy(fs);
+        let before = copy(&fs);
+        let store = match self.open(&fs, mode) {
+            Ok(store) => store,
+            Err(error) => {
+                let is_typed = matches!(
+                    error,
+                    Error::Damaged { .. } | Error::Missing { .. } | Error::TornTail { .. }
+                );
+                let is_typed = is_typed || matches!(error, Error::Unsupported { .. });
+                assert!(is_typed, "{words}, {mode:?}: {error:?}");
+                assert!(
+                    fs.same_bytes(&before),
+                    "{words}, {mode:?}: a failed open changed a file"
+                );
+                let may_fail = !matches!(mode, RecoveryMode::PointInTime | RecoveryMode::Salvage);
+                assert!(
+                    may_fail || matches!(error, Error::Unsupported { .. }),
+                    "{words}, {mode:?}: {error:?}"
+                );
+                return true;
+            }
+        };
+        let report = store.recovery_report().clone();
+        let mut is_reported = report.is_damaged();
+        let mut missing = Vec::new();
+        for (index, item) in self.model.items.iter().filter(|(_, item)| !item.is_deleted) {
+            match store.get(*index) {
+                Ok(Some(entry)) => {
+                    let same = entry.key() == item.key && entry.bytes().is_ok_and(|bytes| bytes == item.value);
+                    assert!(
+                        same && entry.position() == item.position,
+                        "{words}, {mode:?}: wrong data for {index}"
+                    );
+                }
+                Ok(None) => missing.push(*index),
+                Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
+                Err(error) => panic!("{words}, {mode:?}: get({index}): {error:?}"),
+            }
+        }
+        assert!(
+            missing.is_empty() || is_reported,
+            "{words}, {mode:?}: {missing:?} are silently gone: {report:?}"
+        );
+        match mode {
+            RecoveryMode::Salvage => {
+                // In a gap get is an error, and what stands in other segments is there.
+                // Behind the last entry that can be read nobody knows which indexes there were.
+                let is_open = report.damage.iter().any(|damage| damage.indexes.is_none());
+                for index in &missing {
+                    let is_behind = store.last_index().is_none_or(|last| *index > last);
+                    assert!(
+                        is_open && is_behind,
+                        "{words}: salvage: get({index}) is None: {report:?}"
+                    );
+                }
+                assert!(store.writable().is_ok(), "{words}: salvage does not write");
+            }
+            RecoveryMode::PointInTime if report.is_damaged() => {
+                assert!(
+                    matches!(store.writable(), Err(Error::ReadOnly { .. })),
+                    "{words}: it writes"
+                );
+                assert!(
+                    matches!(store.append("k", "v"), Err(Error::ReadOnly { .. })),
+                    "{words}: it writes"
+                );
+                // It ends before the damage: what is there is a prefix of the log.
+                let first = missing.first().copied().unwrap_or(u64::MAX);
+                let above = self.model.items.range(first..).filter(|(_, item)| !item.is_deleted);
+                assert_eq!(missing.len(), above.count().min(missing.len()), "{words}");
+                assert!(
+                    store.last_index().is_none_or(|last| last < first),
+                    "{words}: behind the damage"
+                );
+            }
+            _ => assert!(
+                missing.is_empty(),
+                "{words}, {mode:?}: {missing:?} are gone: {report:?}"
+            ),
+        }
+        for entry in store.iter() {
+            match entry {
+                Ok(entry) => self.is_true(entry.index(), entry.bytes().unwrap_or_default(), words),
+                Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
+                Err(error) => panic!("{words}, {mode:?}: iter: {error:?}"),
+            }
+        }
+        for item in store.log_order() {
+            match item {
+                Ok(LogItem::Entry(entry)) => {
+                    self.is_true(entry.index(), entry.bytes().unwrap_or_default(), words);
+                }
+                Ok(_) => {}
+                Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
+                Err(error) => panic!("{words}, {mode:?}: log_order: {error:?}"),
+            }
+        }
+        if mode == RecoveryMode::PointInTime && report.is_damaged() {
+            store.close().unwrap();
+            assert!(fs.same_bytes(&before), "{words}: a read-only open changed a file");
+        }
+        is_reported
+    }
+
+    fn is_true(&self, index: u64, value: &[u8], words: &str) {
+        let item = self.model.items.get(&index);
+        let is_new = self.model.next.is_some_and(|next| index >= next);
+        assert!(
+            is_new || item.is_some_and(|item| item.value == value),
+            "{words}: {index} is made up"
+        );
+    }
+
+    /// All modes. `must`: the damage must be reported in each.
+    fn examine_all(&self, fs: &SimFs, must: bool, words: &str) {
+        for mode in MODES {
+            let is_reported = self.examine(fs, mode, words);
+            assert!(is_reported || !must, "{words}: not reported in {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_a_segment_is_noticed() {
+    for is_clean in [true, false] {
+        let log = log(is_clean);
+        for number in 1..=4 {
+            let path = segment(number);
+            let Some(bytes) = log.fs.read_file(&path) else { continue };
+            let store = log.setup.options(&copy(&log.fs)).open().unwrap();
+            let used = store
+                .segments()
+                .iter()
+                .find(|info| info.number == number)
+                .map_or(0, |info| info.bytes);
+            let last = store.segments().last().unwrap().number;
+            store.close().unwrap();
+            for at in 0..bytes.len().min(used as usize + 64) {
+                for bit in [0, 3, 7] {
+                    let fs = log.damaged(&path, |bytes| bytes[at] ^= 1 << bit);
+                    let words = format!("clean {is_clean}, segment {number} byte {at} of {used}, bit {bit}");
+                    // Recovery's own record, or the last watermark, is no one's data.
+                    let must = (at as u64) < used && number < last;
+                    for mode in MODES {
+                        let is_reported = log.examine(&fs, mode, &words);
+                        let looks = mode == RecoveryMode::Strict || at >= 64;
+                        assert!(
+                            is_reported || !must || !looks || is_stamp(at),
+                            "{words}: not reported in {mode:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Head stamps of trusted segments hold nothing that a reader asks for; strict mode reads them.
+fn is_stamp(at: usize) -> bool {
+    at < 160
+}
+
+#[test]
+fn a_missing_or_foreign_file_is_noticed() {
+    for is_clean in [true, false] {
+        let log = log(is_clean);
+        let last = (1..=9)
+            .rev()
+            .find(|number| log.fs.read_file(&segment(*number)).is_some())
+            .unwrap();
+        for number in 1..=3 {
+            let fs = copy(&log.fs);
+            assert!(fs.remove_file(&segment(number)));
+            log.examine_all(&fs, true, &format!("clean {is_clean}, segment {number} missing"));
+            let fs = log.damaged(&segment(number), Vec::clear);
+            log.examine_all(&fs, true, &format!("clean {is_clean}, segment {number} emptied"));
+        }
+        for (a, b) in [(1, 2), (2, 3), (1, 3)] {
+            let (one, two) = (
+                log.fs.read_file(&segment(a)).unwrap(),
+                log.fs.read_file(&segment(b)).unwrap(),
+            );
+            let fs = log.damaged(&segment(a), |bytes| bytes.clone_from(&two));
+            log.examine_all(&fs, true, &format!("clean {is_clean}, segment {a} is a copy of {b}"));
+            fs.write_file(&segment(b), &one);
+            log.examine_all(&fs, true, &format!("clean {is_clean}, segments {a} and {b} swapped"));
+        }
+        assert!(last >= 3);
+    }
+}
+
+#[test]
+fn a_segment_that_was_cut_below_the_watermark_is_noticed() {
+    for is_clean in [true, false] {
+        let log = log(is_clean);
+        let store = log.setup.options(&copy(&log.fs)).open().unwrap();
+        for info in store.segments() {
+            for to in (0..info.bytes as usize).step_by(13) {
+                let fs = log.damaged(&info.path, |bytes| bytes.truncate(to));
+                let must = info.is_sealed;
+                log.examine_all(
+                    &fs,
+                    must,
+                    &format!("clean {is_clean}, segment {} cut to {to}", info.number),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn garbage_behind_the_end_is_a_torn_tail() {
+    for is_clean in [true, false] {
+        let log = log(is_clean);
+        let store = log.setup.options(&copy(&log.fs)).open().unwrap();
+        let last = store.segments().last().unwrap().clone();
+        let end = store.stats().tail.offset() as usize;
+        store.close().unwrap();
+        for (at, length) in [(end, 1), (end, 30), (end + 1, 7), (end + 512, 512), (end, 5_000)] {
+            let fs = log.damaged(&last.path, |bytes| {
+                let to = bytes.len().max(at + length);
+                bytes.resize(to, 0);
+                bytes[at..at + length].fill(0xA5);
+            });
+            let strict = log.open(&fs, RecoveryMode::Strict);
+            assert!(matches!(strict, Err(Error::TornTail { .. })), "{strict:?}");
+            for mode in &MODES[1..] {
+                let fs = copy(&fs);
+                let store = log.open(&fs, *mode).unwrap();
+                let report = store.recovery_report();
+                assert!(
+                    !report.is_damaged() && report.torn_tail.is_some(),
+                    "{at}+{length}: {report:?}"
+                );
+                compare(&look(&store).unwrap(), &log.model, false).unwrap();
+                store.append("k", "v").unwrap();
+            }
+        }
+    }
+}
+
+/// The tombstones and truncations of a lost segment are lost with it, but the next head stamp repeats the truncations.
+#[test]
+fn salvage_does_not_bring_back_what_a_lost_segment_had_truncated() {
+    let mut setup = Setup::new(GROUPED);
+    setup.segment_entries = Some(3);
+    let mut runner = Runner::create(&setup, 5);
+    let mut acts = vec![Act::Append(40); 3];
+    acts.extend([
+        Act::Rotate,
+        Act::Truncate(Change::After(1)),
+        Act::Append(40),
+        Act::Rotate,
+        Act::Append(40),
+        Act::Idle,
+    ]);
+    runner.run(&acts).unwrap();
+    let fs = copy(&runner.fs);
+    let lost = runner.model.items[&2].position.segment();
+    let path: PathBuf = segment(lost);
+    assert!(fs.remove_file(&path));
+    let store = setup.options(&fs).recovery(RecoveryMode::Salvage).open().unwrap();
+    assert!(store.get(1).unwrap().is_some());
+    assert!(
+        !matches!(store.get(2), Ok(Some(_))),
+        "index 2 was written again in the lost segment"
+    );
+    assert!(
+        !matches!(store.get(3), Ok(Some(entry)) if entry.position().segment() < lost),
+        "index 3 came back"
+    );
+    let positions = store
+        .iter()
+        .flatten()
+        .map(|entry| (entry.index(), entry.position().segment()));
+    let came_back: Vec<_> = positions
+        .filter(|(index, number)| *index > 1 && *number < lost)
+        .collect();
+    assert!(came_back.is_empty(), "{came_back:?} came back");
+}
+
+/// A footer is a cache of a scan. One that was written for a salvaged segment once hid from every later open that
+/// acknowledged entries were lost in it.
+#[test]
+fn damage_that_was_salvaged_is_still_damage_at_the_next_open() {
+    for is_clean in [true, false] {
+        let log = log(is_clean);
+        for (index, item) in log.model.items.iter().filter(|(_, item)| !item.is_deleted) {
+            let at = item.position.offset() as usize + 12;
+            let path = segment(item.position.segment());
+            let fs = log.damaged(&path, |bytes| bytes[at] ^= 1);
+            let store = log.open(&fs, RecoveryMode::Salvage).unwrap();
+            assert!(!matches!(store.get(*index), Ok(Some(_))));
+            for index in 100..107 {
+                store.write(index, "k", "v").unwrap();
+            }
+            store.close().unwrap();
+            for mode in MODES {
+                let words = format!("clean {is_clean}, index {index}");
+                assert!(log.examine(&fs, mode, &words), "{words} is forgotten in {mode:?}");
+            }
+        }
+    }
+}
+
+/// A log of one segment that was never sealed or closed: only the watermarks in it say what was acknowledged, and its
+/// head stamp is all that makes it a part of the log.
+#[test]
+fn the_only_segment_is_never_taken_for_a_spare() {
+    let mut setup = Setup::new(GROUPED);
+    setup.segment_entries = None;
+    let mut runner = Runner::create(&setup, 5);
+    runner.run(&vec![Act::Append(40); 5]).unwrap();
+    runner.run(&[Act::Idle]).unwrap();
+    let log = Log {
+        fs: copy(&runner.fs),
+        setup,
+        model: runner.model,
+    };
+    for at in 0..160 {
+        let fs = log.damaged(&segment(1), |bytes| bytes[at] ^= 4);
+        log.examine_all(&fs, true, &format!("byte {at}"));
+    }
+    for to in [0, 30, 64, 100, 160, 300] {
+        let fs = log.damaged(&segment(1), |bytes| bytes.truncate(to));
+        let error = log.open(&fs, RecoveryMode::TornTail).err();
+        assert!(to > 60 || error.is_some(), "cut to {to}: it opens");
+    }
+}
