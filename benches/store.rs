@@ -25,11 +25,7 @@ fn value(len: usize) -> Vec<u8> {
 }
 
 fn open(dir: &Path, sync: SyncPolicy) -> Store {
-    Options::new(dir)
-        .sync(sync)
-        .max_segments(8)
-        .open()
-        .expect("the log opens")
+    Options::new(dir).sync(sync).max_segments(8).open().expect("the log opens")
 }
 
 fn append(c: &mut Criterion) {
@@ -82,9 +78,7 @@ fn durable(c: &mut Criterion) {
                 std::thread::scope(|scope| {
                     for _ in 0..threads {
                         scope.spawn(|| {
-                            while left
-                                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                                .is_ok()
+                            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
                             {
                                 store.append_bytes(KEY, &value).expect("it appends");
                             }
@@ -95,10 +89,7 @@ fn durable(c: &mut Criterion) {
             });
         });
         let stats = store.stats();
-        println!(
-            "{threads} threads: {:.2} entries a sync",
-            stats.entries_written as f64 / stats.syncs.max(1) as f64
-        );
+        println!("{threads} threads: {:.2} entries a sync", stats.entries_written as f64 / stats.syncs.max(1) as f64);
         store.close().expect("it closes");
     }
     group.finish();
@@ -108,38 +99,24 @@ const ENTRIES: u64 = 1_000_000;
 
 fn read(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = Options::new(dir.path())
-        .sync(SyncPolicy::None)
-        .open()
-        .expect("the log opens");
+    let store = Options::new(dir.path()).sync(SyncPolicy::None).open().expect("the log opens");
     let bytes = value(128);
     for _ in 0..ENTRIES {
-        store
-            .append_bytes_with(KEY, &bytes, Durability::Written)
-            .expect("it appends");
+        store.append_bytes_with(KEY, &bytes, Durability::Written).expect("it appends");
     }
     store.close().expect("it closes");
-    let store = Options::new(dir.path())
-        .sync(SyncPolicy::None)
-        .open()
-        .expect("the log opens");
+    let store = Options::new(dir.path()).sync(SyncPolicy::None).open().expect("the log opens");
     let mut state = 1u64;
     c.bench_function("get_random", |b| {
         b.iter(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            black_box(store.get(1 + (state >> 33) % ENTRIES).expect("it reads"))
-                .expect("it is there")
-                .index()
+            black_box(store.get(1 + (state >> 33) % ENTRIES).expect("it reads")).expect("it is there").index()
         });
     });
     let mut group = c.benchmark_group("scan");
     group.throughput(Throughput::Elements(ENTRIES)).sample_size(10);
-    group.bench_function("iter", |b| {
-        b.iter(|| store.iter().map(|e| e.expect("it reads").index()).max())
-    });
-    group.bench_function("log_order", |b| {
-        b.iter(|| store.log_order().map(|e| e.expect("it reads").index()).max())
-    });
+    group.bench_function("iter", |b| b.iter(|| store.iter().map(|e| e.expect("it reads").index()).max()));
+    group.bench_function("log_order", |b| b.iter(|| store.log_order().map(|e| e.expect("it reads").index()).max()));
     group.finish();
     store.close().expect("it closes");
 
@@ -147,12 +124,7 @@ fn read(c: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("after_close", |b| {
         b.iter(|| {
-            Options::new(dir.path())
-                .sync(SyncPolicy::None)
-                .open()
-                .expect("it opens")
-                .close()
-                .expect("it closes")
+            Options::new(dir.path()).sync(SyncPolicy::None).open().expect("it opens").close().expect("it closes")
         });
     });
     group.finish();

@@ -6,10 +6,7 @@
 //!
 //! A line is an object with `value` (any JSON), and `index` and `key` where it has them: a line without an index is
 //! appended, one without a key gets an empty key.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "an example reads its input as any program does"
-)]
+#![allow(clippy::disallowed_methods, reason = "an example reads its input as any program does")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -110,25 +107,16 @@ fn run(arguments: &Arguments) -> Result<bool, AnyError> {
     };
     let dir = arguments.dir.as_deref();
     let dir = dir.or(temporary.as_ref().map(|dir| dir.path())).expect("one of them");
-    let file_bytes = std::fs::metadata(&arguments.file)
-        .map_err(|e| format!("cannot open {}: {e}", arguments.file.display()))?
-        .len();
+    let file_bytes =
+        std::fs::metadata(&arguments.file).map_err(|e| format!("cannot open {}: {e}", arguments.file.display()))?.len();
     println!("file      {}, {}", arguments.file.display(), HumanBytes(file_bytes));
-    println!(
-        "log       {}, sync {}, batches of {}",
-        dir.display(),
-        arguments.sync,
-        arguments.batch
-    );
+    println!("log       {}, sync {}, batches of {}", dir.display(), arguments.sync, arguments.batch);
 
     let options = Options::new(dir).sync(arguments.sync);
     let store = options.clone().open()?;
     let before = store.len();
     if before != 0 {
-        println!(
-            "          it holds {} entries already; lines are added to them",
-            HumanCount(before)
-        );
+        println!("          it holds {} entries already; lines are added to them", HumanCount(before));
     }
     let start = Instant::now();
     let ingested = ingest(&store, arguments, file_bytes)?;
@@ -141,11 +129,7 @@ fn run(arguments: &Arguments) -> Result<bool, AnyError> {
         HumanCount(ingested.lines).to_string(),
         HumanCount(ingested.bad.len() as u64)
     );
-    println!(
-        "written   {}, {} syncs",
-        rate(count, ingested.json_bytes, took),
-        HumanCount(syncs)
-    );
+    println!("written   {}, {} syncs", rate(count, ingested.json_bytes, took), HumanCount(syncs));
     println!("closed    in {:.1?}", start.elapsed() - took);
 
     let start = Instant::now();
@@ -154,11 +138,7 @@ fn run(arguments: &Arguments) -> Result<bool, AnyError> {
     println!(
         "reopened  in {:.1?}, {}",
         start.elapsed(),
-        if report.is_clean {
-            "clean, nothing to recover"
-        } else {
-            "NOT CLEAN after a close"
-        }
+        if report.is_clean { "clean, nothing to recover" } else { "NOT CLEAN after a close" }
     );
     let start = Instant::now();
     let different = compare(&store, arguments, file_bytes, &ingested)?;
@@ -186,11 +166,7 @@ fn run(arguments: &Arguments) -> Result<bool, AnyError> {
             HumanCount(count),
             HumanCount(ingested.bad.len() as u64)
         ),
-        (false, _) => format!(
-            "WRONG: {} of {} records differ",
-            HumanCount(different),
-            HumanCount(count)
-        ),
+        (false, _) => format!("WRONG: {} of {} records differ", HumanCount(different), HumanCount(count)),
     };
     println!("result    {verdict}");
     Ok(is_right && ingested.bad.is_empty())
@@ -259,9 +235,7 @@ fn ingest(store: &Store, arguments: &Arguments, file_bytes: u64) -> Result<Inges
                 }
                 Err(error) => {
                     let why = error.to_string();
-                    let why = why
-                        .rsplit_once(" at line 1 ")
-                        .map_or(why.clone(), |(why, at)| format!("{why} ({at})"));
+                    let why = why.rsplit_once(" at line 1 ").map_or(why.clone(), |(why, at)| format!("{why} ({at})"));
                     let why = format!("{why}; correct it: a line is {{\"index\": 1, \"key\": \"a\", \"value\": ...}}");
                     ingested.refuse(&bar, number, &why);
                 }
@@ -362,11 +336,7 @@ impl Lines {
         } else {
             Box::new(BufReader::with_capacity(1 << 18, file))
         };
-        Ok(Lines {
-            reader,
-            number: 0,
-            line: Vec::new(),
-        })
+        Ok(Lines { reader, number: 0, line: Vec::new() })
     }
 
     fn next(&mut self) -> Result<Option<(u64, &[u8])>, AnyError> {
@@ -387,7 +357,5 @@ impl Lines {
 
 fn progress(bytes: u64, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:9} [{bar:40}] {bytes} of {total_bytes}, {elapsed} ({eta} left)");
-    ProgressBar::new(bytes)
-        .with_style(style.expect("the template is right").progress_chars("=> "))
-        .with_message(what)
+    ProgressBar::new(bytes).with_style(style.expect("the template is right").progress_chars("=> ")).with_message(what)
 }

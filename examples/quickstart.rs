@@ -77,10 +77,7 @@ fn tour() -> Checked {
     disasters::crash(&home.path().join("crashed"))?;
     disasters::damage(home.path(), &sample)?;
 
-    println!(
-        "\nEverything above was checked, in {:.1} s.",
-        start.elapsed().as_secs_f64()
-    );
+    println!("\nEverything above was checked, in {:.1} s.", start.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -140,46 +137,24 @@ fn ingest(store: &Store, sample: &[Record], expected: &mut Expected) -> Checked 
     claim(store.len() == 2000, "entries", HumanCount(store.len()))?;
     claim(stats.durable == stats.tail, "of them durable", "all")?;
     claim(stats.syncs <= 21, "syncs", stats.syncs)?;
-    claim(
-        took.as_secs() < 60,
-        "time",
-        format!("{:.1} ms", took.as_secs_f64() * 1e3),
-    )?;
+    claim(took.as_secs() < 60, "time", format!("{:.1} ms", took.as_secs_f64() * 1e3))?;
 
     let next = store.next_index();
-    let package = Package {
-        version: "1.0".into(),
-        ..sample[0].value.clone()
-    };
+    let package = Package { version: "1.0".into(), ..sample[0].value.clone() };
     let appended = store.append("my-package", &package)?;
-    claim(
-        Some(appended.index) == next,
-        "store.append(key, &package) chose index",
-        appended.index,
-    )?;
+    claim(Some(appended.index) == next, "store.append(key, &package) chose index", appended.index)?;
     expected.insert(appended.index, ("my-package".into(), package));
     Ok(())
 }
 
 fn read(store: &Store, expected: &Expected) -> Checked {
-    section(
-        "2. Read",
-        &["let entry = store.get(33)?;", "let package: Package = entry.value()?;"],
-    );
+    section("2. Read", &["let entry = store.get(33)?;", "let package: Package = entry.value()?;"]);
     let entry = store.get(33)?.ok_or("index 33 is in the sample")?;
     let package: Package = entry.value()?;
     let (key, wanted) = &expected[&33];
-    claim(
-        entry.key() == key.as_bytes(),
-        "entry.key()",
-        String::from_utf8_lossy(entry.key()),
-    )?;
+    claim(entry.key() == key.as_bytes(), "entry.key()", String::from_utf8_lossy(entry.key()))?;
     claim(package == *wanted, "package.version", &package.version)?;
-    claim(
-        entry.position().segment() == 1,
-        "entry.position()",
-        format!("{} (segment:offset)", entry.position()),
-    )?;
+    claim(entry.position().segment() == 1, "entry.position()", format!("{} (segment:offset)", entry.position()))?;
     claim(store.get(34)?.is_none(), "store.get(34), a gap in the sample", "None")?;
     match store.write(33, "again", &package) {
         Err(error @ Error::IndexExists { index: 33 }) => {
@@ -193,10 +168,7 @@ fn read(store: &Store, expected: &Expected) -> Checked {
 fn walk(store: &Store, expected: &Expected) -> Checked {
     section(
         "3. Ranges",
-        &[
-            "for entry in store.range(30_000..30_100) { ... }",
-            "for entry in store.range(..).rev().take(2) { ... }",
-        ],
+        &["for entry in store.range(30_000..30_100) { ... }", "for entry in store.range(..).rev().take(2) { ... }"],
     );
     let show = |entry: casklog::Entry| -> Checked {
         let package: Package = entry.value()?;
@@ -209,24 +181,12 @@ fn walk(store: &Store, expected: &Expected) -> Checked {
         show(entry?)?;
         count += 1;
     }
-    claim(
-        count == expected.range(30_000..30_100).count(),
-        "forwards, in the range",
-        count,
-    )?;
+    claim(count == expected.range(30_000..30_100).count(), "forwards, in the range", count)?;
     for entry in store.range(..).rev().take(2) {
         show(entry?)?;
     }
-    let backwards: Vec<u64> = store
-        .iter()
-        .rev()
-        .map(|entry| Ok(entry?.index()))
-        .collect::<Result<_, Error>>()?;
-    claim(
-        backwards.iter().eq(expected.keys().rev()),
-        "backwards, in the whole log",
-        HumanCount(backwards.len() as u64),
-    )
+    let backwards: Vec<u64> = store.iter().rev().map(|entry| Ok(entry?.index())).collect::<Result<_, Error>>()?;
+    claim(backwards.iter().eq(expected.keys().rev()), "backwards, in the whole log", HumanCount(backwards.len() as u64))
 }
 
 fn batch(store: &Store, expected: &mut Expected) -> Checked {
@@ -240,33 +200,18 @@ fn batch(store: &Store, expected: &mut Expected) -> Checked {
     );
     let (key, package) = expected[&1].clone();
     let mut batch = Batch::new();
-    batch
-        .put(100_000, "a", &package)?
-        .put(100_001, "b", &package)?
-        .delete(33);
+    batch.put(100_000, "a", &package)?.put(100_001, "b", &package)?.delete(33);
     store.write_batch(&batch)?;
     expected.insert(100_000, ("a".into(), package.clone()));
     expected.insert(100_001, ("b".into(), package.clone()));
     expected.remove(&33);
-    claim(
-        holds(store, expected)?,
-        "two entries more and one less, in one step",
-        HumanCount(store.len()),
-    )?;
+    claim(holds(store, expected)?, "two entries more and one less, in one step", HumanCount(store.len()))?;
 
     let mut batch = Batch::new();
     batch.put(200_000, "new", &package)?.put(1, key, &package)?;
     let refused = matches!(store.write_batch(&batch), Err(Error::IndexExists { index: 1 }));
-    claim(
-        refused,
-        "a batch in which one index of two is taken",
-        "refused as a whole",
-    )?;
-    claim(
-        !store.contains(200_000) && holds(store, expected)?,
-        "what it left behind",
-        "nothing",
-    )
+    claim(refused, "a batch in which one index of two is taken", "refused as a whole")?;
+    claim(!store.contains(200_000) && holds(store, expected)?, "what it left behind", "nothing")
 }
 
 fn delete_and_truncate(store: &Store, expected: &mut Expected) -> Checked {
@@ -283,10 +228,7 @@ fn delete_and_truncate(store: &Store, expected: &mut Expected) -> Checked {
     claim(is_deleted && store.get(65)?.is_none(), "store.get(65)", "None")?;
     let stays_taken = matches!(store.write(65, key, &package), Err(Error::IndexExists { .. }));
     claim(stays_taken, "its index", "stays taken")?;
-    let deletions = store
-        .log_order()
-        .filter(|item| matches!(item, Ok(LogItem::Deleted { .. })))
-        .count();
+    let deletions = store.log_order().filter(|item| matches!(item, Ok(LogItem::Deleted { .. }))).count();
     claim(deletions == 2, "deletions that store.log_order() shows", deletions)?;
 
     store.truncate_before(10_000)?;
@@ -294,53 +236,26 @@ fn delete_and_truncate(store: &Store, expected: &mut Expected) -> Checked {
     expected.retain(|index, _| (10_000..=60_000).contains(index));
     let ends = (store.first_index(), store.last_index());
     let wanted = (expected.keys().next().copied(), expected.keys().last().copied());
-    claim(
-        ends == wanted,
-        "first and last index",
-        format!("{} .. {}", ends.0.unwrap_or(0), ends.1.unwrap_or(0)),
-    )?;
+    claim(ends == wanted, "first and last index", format!("{} .. {}", ends.0.unwrap_or(0), ends.1.unwrap_or(0)))?;
     claim(holds(store, expected)?, "entries left", HumanCount(store.len()))?;
-    let below = matches!(
-        store.write(500, "k", &package),
-        Err(Error::BelowFloor { floor: 10_000, .. })
-    );
+    let below = matches!(store.write(500, "k", &package), Err(Error::BelowFloor { floor: 10_000, .. }));
     claim(below, "a write below the floor of 10000", "refused")?;
-    claim(
-        store.next_index() == Some(60_001),
-        "store.next_index()",
-        "60001: what was cut off is free again",
-    )
+    claim(store.next_index() == Some(60_001), "store.next_index()", "60001: what was cut off is free again")
 }
 
 fn meta_and_reopen(store: Store, dir: &Path, expected: &Expected) -> Checked {
     section(
         "6. Metadata, close, open again",
-        &[
-            "store.put_meta(\"source\", \"bookworm\")?;",
-            "store.close()?;",
-            "let store = Store::open(\"packages\")?;",
-        ],
+        &["store.put_meta(\"source\", \"bookworm\")?;", "store.close()?;", "let store = Store::open(\"packages\")?;"],
     );
     store.put_meta("source", "bookworm")?;
     store.close()?;
-    claim(
-        matches!(store.sync(), Err(Error::Closed)),
-        "a handle that was closed",
-        "says so",
-    )?;
+    claim(matches!(store.sync(), Err(Error::Closed)), "a handle that was closed", "says so")?;
     let store = Store::open(dir)?;
     let report = store.recovery_report();
     claim(report.is_clean, "store.recovery_report().is_clean", report.is_clean)?;
-    claim(
-        store.meta("source").as_deref() == Some(b"bookworm"),
-        "store.meta(\"source\")",
-        "bookworm",
-    )?;
-    claim(
-        holds(&store, expected)?,
-        "entries, equal to those before",
-        HumanCount(store.len()),
-    )?;
+    claim(store.meta("source").as_deref() == Some(b"bookworm"), "store.meta(\"source\")", "bookworm")?;
+    claim(holds(&store, expected)?, "entries, equal to those before", HumanCount(store.len()))?;
     let locked = matches!(Store::open(dir), Err(Error::Locked { .. }));
     claim(locked, "a second writer meanwhile", "is kept out by the lock")?;
     store.close()?;
@@ -352,50 +267,29 @@ fn rotate_and_retain(dir: &Path, sample: &[Record]) -> Checked {
         "7. Rotation and retention",
         &["Options::new(\"rotated\").segment_entries(300).max_segments(3).sync(SyncPolicy::None).open()?"],
     );
-    let open = || {
-        Options::new(dir)
-            .segment_entries(300)
-            .max_segments(3)
-            .sync(SyncPolicy::None)
-            .open()
-    };
+    let open = || Options::new(dir).segment_entries(300).max_segments(3).sync(SyncPolicy::None).open();
     let store = open()?;
     for record in sample {
         store.write(record.index, &record.key, &record.value)?;
     }
-    claim(
-        store.stats().rotations == 6,
-        "rotations, after 2,000 entries",
-        store.stats().rotations,
-    )?;
+    claim(store.stats().rotations == 6, "rotations, after 2,000 entries", store.stats().rotations)?;
     // The oldest segments go in the background; close waits for it.
     store.close()?;
     let store = open()?;
     for segment in store.segments() {
         let indexes = segment.indexes.ok_or("each segment has entries")?;
-        let what = format!(
-            "segment {}: {} entries, {} .. {}",
-            segment.number, segment.entries, indexes.0, indexes.1
-        );
+        let what = format!("segment {}: {} entries, {} .. {}", segment.number, segment.entries, indexes.0, indexes.1);
         claim(segment.entries <= 300, &what, HumanBytes(segment.bytes))?;
     }
     claim(store.segments().len() == 3, "segments kept", 3)?;
     let kept = &sample[1200..];
     claim(store.len() == kept.len() as u64, "entries kept", store.len())?;
-    claim(
-        store.first_index() == Some(kept[0].index),
-        "store.first_index()",
-        kept[0].index,
-    )?;
+    claim(store.first_index() == Some(kept[0].index), "store.first_index()", kept[0].index)?;
     let all = kept.iter().all(|record| {
         let entry = store.get(record.index).ok().flatten();
         entry.is_some_and(|entry| entry.value().is_ok_and(|package: Package| package == record.value))
     });
-    claim(
-        all && store.get(sample[0].index)?.is_none(),
-        "the newest entries are all there",
-        "the oldest are gone",
-    )?;
+    claim(all && store.get(sample[0].index)?.is_none(), "the newest entries are all there", "the oldest are gone")?;
     store.close()?;
     Ok(())
 }

@@ -48,11 +48,7 @@ impl Batch {
     pub fn put<T: Serialize + ?Sized>(&mut self, index: u64, key: impl AsRef<[u8]>, value: &T) -> Result<&mut Self> {
         let mut encoded = Vec::new();
         encode_value(&mut encoded, value)?;
-        self.puts.push(Put {
-            index,
-            key: key.as_ref().to_vec(),
-            value: encoded,
-        });
+        self.puts.push(Put { index, key: key.as_ref().to_vec(), value: encoded });
         Ok(self)
     }
 
@@ -61,11 +57,7 @@ impl Batch {
         let mut encoded = Vec::with_capacity(value.as_ref().len() + 5);
         // Writing into memory cannot fail.
         let _ = rmp::encode::write_bin(&mut encoded, value.as_ref());
-        self.puts.push(Put {
-            index,
-            key: key.as_ref().to_vec(),
-            value: encoded,
-        });
+        self.puts.push(Put { index, key: key.as_ref().to_vec(), value: encoded });
         self
     }
 
@@ -128,9 +120,7 @@ impl Batch {
     /// `deletes`. Returns for each put, in the log's order, its place in the caller's.
     pub(crate) fn encode(&self, group: &mut Group, checksum: Checksum, keys: &[Vec<u8>]) -> Vec<usize> {
         group.clear(checksum);
-        self.truncations
-            .iter()
-            .for_each(|truncation| group.truncate(*truncation));
+        self.truncations.iter().for_each(|truncation| group.truncate(*truncation));
         let mut order: Vec<usize> = (0..self.puts.len()).collect();
         order.sort_by_key(|place| self.puts[*place].index);
         for put in order.iter().map(|place| &self.puts[*place]) {
@@ -141,9 +131,7 @@ impl Batch {
         let mut deletes: Vec<_> = self.deletes.iter().zip(keys).collect();
         deletes.sort_by_key(|(index, _)| **index);
         deletes.iter().for_each(|(index, key)| group.delete(**index, key));
-        self.meta
-            .iter()
-            .for_each(|(key, value)| group.meta(key, value.as_deref()));
+        self.meta.iter().for_each(|(key, value)| group.meta(key, value.as_deref()));
         order
     }
 }

@@ -187,10 +187,8 @@ impl Commits {
             self.log.pad()?;
         }
         // Read before the tail: what is counted is covered.
-        self.entries
-            .store(self.log.counters.entries.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.bytes
-            .store(self.log.counters.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.entries.store(self.log.counters.entries.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.bytes.store(self.log.counters.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
         let tail = self.log.index.tail();
         let from = self.log.durable().segment();
         // The table was published before the tail, so it holds the tail's segment.
@@ -200,11 +198,7 @@ impl Commits {
             if u64::from(row.number()) > tail.segment() {
                 break;
             }
-            let extent = if row.end.is_some() {
-                Extent::Complete
-            } else {
-                Extent::SoFar
-            };
+            let extent = if row.end.is_some() { Extent::Complete } else { Extent::SoFar };
             if row.segment.sync(extent)? {
                 Counters::add(&self.log.counters.syncs, 1);
             }
@@ -224,23 +218,19 @@ impl Commits {
         let mut state = self.state.lock();
         state.is_led = false;
         let is_over = |target: &Position| *target <= durable || failure.is_some();
-        let (over, mut left): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiting)
-            .into_iter()
-            .partition(|(target, _)| is_over(target));
+        let (over, mut left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.waiting).into_iter().partition(|(target, _)| is_over(target));
         state.expected = over.len() + left.len() + 1;
         let next = left.pop();
         state.waiting = left;
-        let (told, pending): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending)
-            .into_iter()
-            .partition(|(target, ..)| is_over(target));
+        let (told, pending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.pending).into_iter().partition(|(target, ..)| is_over(target));
         state.pending = pending;
         let outcome = |target| match &failure {
             Some(error) if target > durable => Err(error.clone()),
             _ => Ok(()),
         };
-        state
-            .told
-            .extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
+        state.told.extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
         let has_work = !state.told.is_empty() || state.requested > durable;
         drop(state);
         over.into_iter().chain(next).for_each(|(_, parked)| parked.wake());
@@ -319,9 +309,7 @@ impl Commits {
             return Ok(());
         }
         let this = self.clone();
-        let thread = std::thread::Builder::new()
-            .name("casklog-committer".to_owned())
-            .spawn(move || this.run());
+        let thread = std::thread::Builder::new().name("casklog-committer".to_owned()).spawn(move || this.run());
         state.committer = Some(thread.map_err(|e| Error::io("start a thread for", &self.log.options.dir, e))?);
         Ok(())
     }

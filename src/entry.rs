@@ -49,14 +49,7 @@ impl Entry {
             (from, from + part.len())
         };
         let (index, key, value) = (record.index, range(record.key), range(record.value));
-        Some(Entry {
-            index,
-            position,
-            is_durable,
-            payload,
-            key,
-            value,
-        })
+        Some(Entry { index, position, is_durable, payload, key, value })
     }
 
     /// Its index.
@@ -103,10 +96,7 @@ impl Entry {
     /// Copies key and value into memory of the entry's own, so that it does not keep a larger buffer alive.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Entry {
-            payload: Bytes::copy_from_slice(&self.payload),
-            ..self.clone()
-        }
+        Entry { payload: Bytes::copy_from_slice(&self.payload), ..self.clone() }
     }
 
     /// Borrows it.
@@ -125,13 +115,7 @@ impl<'a> EntryRef<'a> {
     /// Takes a payload apart; `None` where it is no entry.
     pub(crate) fn new(payload: &'a [u8], position: Position, is_durable: bool) -> Option<Self> {
         let EntryRecord { index, key, value } = EntryRecord::decode(payload).ok()?;
-        Some(EntryRef {
-            index,
-            position,
-            is_durable,
-            key,
-            value,
-        })
+        Some(EntryRef { index, position, is_durable, key, value })
     }
 
     /// Its index.
@@ -164,10 +148,8 @@ impl<'a> EntryRef<'a> {
     /// # Errors
     /// [`Error::Decode`] where the value is not a `T`.
     pub fn value<T: Deserialize<'a>>(&self) -> Result<T> {
-        rmp_serde::from_slice(self.value).map_err(|error| Error::Decode {
-            index: self.index,
-            reason: error.to_string(),
-        })
+        rmp_serde::from_slice(self.value)
+            .map_err(|error| Error::Decode { index: self.index, reason: error.to_string() })
     }
 
     /// The bytes of a value that was written with [`write_bytes`](crate::Store::write_bytes).
@@ -180,9 +162,6 @@ impl<'a> EntryRef<'a> {
             .ok()
             .filter(|len| *len as usize == rest.len())
             .map(|_| rest)
-            .ok_or_else(|| Error::Decode {
-                index: self.index,
-                reason: "the value is not of type bin".to_owned(),
-            })
+            .ok_or_else(|| Error::Decode { index: self.index, reason: "the value is not of type bin".to_owned() })
     }
 }

@@ -227,7 +227,6 @@ impl SystemError {
     pub(crate) fn new(error: io::Error) -> Self {
         SystemError(Arc::new(error))
     }
-
 }
 
 impl std::ops::Deref for SystemError {
@@ -260,30 +259,21 @@ fn at_least(order: crate::options::IndexOrder) -> &'static str {
 impl Error {
     /// An I/O error with what was attempted on which path.
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
-        Error::Io {
-            what,
-            path: path.to_owned(),
-            source: SystemError::new(source),
-        }
+        Error::Io { what, path: path.to_owned(), source: SystemError::new(source) }
     }
 
     /// As [`io`](Error::io), but a full disk has a variant of its own.
     pub(crate) fn io_or_full(what: &'static str, path: &Path, source: io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match source.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Error::NoSpace {
-                path: path.to_owned(),
-                source: SystemError::new(source),
-            },
+            StorageFull | QuotaExceeded | FileTooLarge => {
+                Error::NoSpace { path: path.to_owned(), source: SystemError::new(source) }
+            }
             _ => Error::io(what, path, source),
         }
     }
 
     pub(crate) fn damaged(path: &Path, at: u64, reason: impl Into<String>) -> Self {
-        Error::Damaged {
-            path: path.to_owned(),
-            at,
-            reason: reason.into(),
-        }
+        Error::Damaged { path: path.to_owned(), at, reason: reason.into() }
     }
 }

@@ -40,11 +40,7 @@ impl Iter {
             Bound::Excluded(index) => index.checked_sub(1),
             Bound::Unbounded => Some(u64::MAX),
         };
-        let mut iter = Iter {
-            log,
-            snapshot,
-            left: low.zip(high).filter(|(low, high)| low <= high),
-        };
+        let mut iter = Iter { log, snapshot, left: low.zip(high).filter(|(low, high)| low <= high) };
         // An entry stands at both ends of what is left, so that one that a truncation takes is noticed.
         let (first, last) = (iter.step(End::Front), iter.step(End::Back));
         iter.left = match (first, last) {
@@ -180,29 +176,15 @@ pub struct LogOrder {
 
 impl std::fmt::Debug for LogOrder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogOrder")
-            .field("from", &self.from)
-            .field("row", &self.row)
-            .finish_non_exhaustive()
+        f.debug_struct("LogOrder").field("from", &self.from).field("row", &self.row).finish_non_exhaustive()
     }
 }
 
 impl LogOrder {
     pub(crate) fn new(log: Arc<Log>, from: Position) -> Self {
         let snapshot = log.index.snapshot();
-        let row = snapshot
-            .table
-            .rows()
-            .partition_point(|row| u64::from(row.number()) < from.segment());
-        LogOrder {
-            log,
-            snapshot,
-            from,
-            row,
-            scan: None,
-            batch: Vec::new().into_iter(),
-            is_over: false,
-        }
+        let row = snapshot.table.rows().partition_point(|row| u64::from(row.number()) < from.segment());
+        LogOrder { log, snapshot, from, row, scan: None, batch: Vec::new().into_iter(), is_over: false }
     }
 
     fn step(&mut self) -> Result<Option<LogItem>> {
@@ -214,9 +196,7 @@ impl LogOrder {
                     // Behind a gap nothing stands in this segment.
                     self.scan = None;
                     self.row += 1;
-                    return Err(Error::Lost {
-                        segment: position.segment(),
-                    });
+                    return Err(Error::Lost { segment: position.segment() });
                 }
                 if position >= self.from
                     && let Some(item) = show(&self.log, &self.snapshot, row, position, scanned)?
@@ -231,9 +211,7 @@ impl LogOrder {
                 return Err(Error::Closed);
             }
             if row.segment.is_retired() {
-                return Err(Error::Removed {
-                    first: self.log.index.first(),
-                });
+                return Err(Error::Removed { first: self.log.index.first() });
             }
             let tail = self.snapshot.tail;
             let end = row.end_at(tail);
@@ -281,10 +259,7 @@ fn show(log: &Log, snapshot: &Snapshot, row: &Row, position: Position, scanned: 
             return Err(Error::Truncated);
         }
         Ok(match scanned.record.kind {
-            Kind::Entry => snapshot
-                .table
-                .find(index)
-                .is_some_and(|place| place.position() == position),
+            Kind::Entry => snapshot.table.find(index).is_some_and(|place| place.position() == position),
             _ => log.index.tombstone(index) == Some(position),
         })
     })?;
@@ -298,11 +273,7 @@ fn show(log: &Log, snapshot: &Snapshot, row: &Row, position: Position, scanned: 
         }
         _ => {
             let tombstone = Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
-            Some(LogItem::Deleted {
-                index,
-                key: tombstone.key.to_vec(),
-                position,
-            })
+            Some(LogItem::Deleted { index, key: tombstone.key.to_vec(), position })
         }
     })
 }

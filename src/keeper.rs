@@ -49,10 +49,7 @@ struct Clock {
 
 impl Clock {
     fn now() -> Self {
-        Clock {
-            monotonic: Instant::now(),
-            wall_ms: now_ms(),
-        }
+        Clock { monotonic: Instant::now(), wall_ms: now_ms() }
     }
 
     /// Whether the wall clock ran as the monotonic one did, within `slack`.
@@ -65,13 +62,7 @@ impl Clock {
 
 impl Keeper {
     pub(crate) fn new(log: Arc<Log>, commits: Arc<Commits>) -> Self {
-        Keeper {
-            log,
-            commits,
-            thread: Mutex::default(),
-            steps: Mutex::new(Clock::now()),
-            idle_mark: AtomicU64::new(0),
-        }
+        Keeper { log, commits, thread: Mutex::default(), steps: Mutex::new(Clock::now()), idle_mark: AtomicU64::new(0) }
     }
 
     /// Starts the thread, where the options ask for one.
@@ -80,9 +71,7 @@ impl Keeper {
             return Ok(());
         }
         let this = self.clone();
-        let thread = std::thread::Builder::new()
-            .name("casklog-keeper".to_owned())
-            .spawn(move || this.run());
+        let thread = std::thread::Builder::new().name("casklog-keeper".to_owned()).spawn(move || this.run());
         *self.thread.lock() = Some(thread.map_err(|e| Error::io("start a thread for", &self.log.options.dir, e))?);
         Ok(())
     }
@@ -178,11 +167,7 @@ impl Keeper {
         let Some(spare) = &writer.spare else { return Ok(true) };
         let (number, prepared, region) = (spare.header.number, spare.prepared, spare.region.clone());
         drop(writer);
-        let made = if end > prepared {
-            region.prepare(prepared, end)
-        } else {
-            Ok(())
-        };
+        let made = if end > prepared { region.prepare(prepared, end) } else { Ok(()) };
         let mut writer = self.log.writer.lock();
         match (made, &mut writer.spare) {
             (Ok(()), Some(spare)) if spare.header.number == number => spare.prepared = prepared.max(end),
@@ -200,10 +185,7 @@ impl Keeper {
         let how = self.log.preparation(&writer);
         let found = writer.found_spare.take();
         drop(writer);
-        let taken = found
-            .map(|header| take_spare(&self.log.dir, header, how))
-            .transpose()?
-            .flatten();
+        let taken = found.map(|header| take_spare(&self.log.dir, header, how)).transpose()?.flatten();
         let made = match taken {
             Some(spare) => Ok(spare),
             None => self
@@ -263,9 +245,7 @@ impl Keeper {
         // Rotated segments are sealed in order, so that everything before this one is durable too.
         self.log.advance_durable(Position::new(segment.number, end));
         let durable = self.log.durable();
-        self.log
-            .dir
-            .update_manifest(|manifest| manifest.durable = manifest.durable.max(durable))?;
+        self.log.dir.update_manifest(|manifest| manifest.durable = manifest.durable.max(durable))?;
         Counters::add(&self.log.counters.seals, 1);
 
         let mut writer = self.log.writer.lock();
@@ -281,10 +261,7 @@ impl Keeper {
     /// Removes the oldest segments as far as the options say: from the manifest, then from memory, then from the disk.
     fn retire(&self, clock: &mut Clock) -> Result<bool> {
         let options = &self.log.options;
-        let age = options
-            .max_age
-            .filter(|age| clock.is_steady(*age))
-            .map(|age| (age, now_ms()));
+        let age = options.max_age.filter(|age| clock.is_steady(*age)).map(|age| (age, now_ms()));
         *clock = Clock::now();
         let writer = self.log.writer.lock();
         let tail = writer.tail();
@@ -339,9 +316,7 @@ impl Keeper {
             fn drop(&mut self) {
                 if std::thread::panicking() {
                     let source = std::io::Error::other("the keeper thread panicked");
-                    self.0
-                        .log
-                        .fail(Error::io("go on with", &self.0.log.options.dir, source));
+                    self.0.log.fail(Error::io("go on with", &self.0.log.options.dir, source));
                 }
             }
         }
@@ -410,20 +385,14 @@ impl Keeper {
     /// Makes the idle watermark durable: from then on damage to what it names is told from a torn tail.
     fn sync_mark(&self) {
         // A failure sets the latch, and whoever writes next is told.
-        let _ = self
-            .commits
-            .wait(Position::from_word(self.idle_mark.load(Ordering::Relaxed)));
+        let _ = self.commits.wait(Position::from_word(self.idle_mark.load(Ordering::Relaxed)));
     }
 
     /// The idle watermark, taken as a step: for tests without threads.
     #[cfg(feature = "testing")]
     pub(crate) fn idle(&self) -> Result<()> {
         let is_due = self.is_mark_due(&mut self.log.writer.lock());
-        if is_due {
-            self.commits.wait(self.log.index.tail())
-        } else {
-            Ok(())
-        }
+        if is_due { self.commits.wait(self.log.index.tail()) } else { Ok(()) }
     }
 
     fn check_mapping(&self) {
@@ -448,10 +417,7 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
     }
     let size = window.size();
     let capacity = how.capacity.max(size);
-    let region = file
-        .clone()
-        .region(how.placement, capacity)
-        .map_err(|e| Error::io("map", &path, e))?;
+    let region = file.clone().region(how.placement, capacity).map_err(|e| Error::io("map", &path, e))?;
     // It may have lost its size in a crash, or have been made for a store that prepares nothing.
     let end = size.max(how.bytes);
     let made = match how.placement {
@@ -459,18 +425,8 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
         Placement::ZeroFilled if end > size => region.prepare(size, end),
         Placement::ZeroFilled | Placement::Growing => Ok(()),
     };
-    let prepared = if how.placement == Placement::Growing {
-        capacity
-    } else {
-        end
-    };
-    Ok(made.ok().map(|()| Spare {
-        header,
-        path,
-        file,
-        region,
-        prepared,
-    }))
+    let prepared = if how.placement == Placement::Growing { capacity } else { end };
+    Ok(made.ok().map(|()| Spare { header, path, file, region, prepared }))
 }
 
 impl Writer {

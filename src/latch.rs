@@ -18,19 +18,14 @@ impl Latch {
         self.0
             .get_or_init(|| {
                 tracing::error!(%cause, %durable, "the log stops writing");
-                Error::Failed {
-                    cause: std::sync::Arc::new(cause),
-                    durable,
-                }
+                Error::Failed { cause: std::sync::Arc::new(cause), durable }
             })
             .clone()
     }
 
     /// Marks a log that must not be written from the start.
     pub(crate) fn set_read_only(&self, cause: Error) {
-        let _ = self.0.set(Error::ReadOnly {
-            cause: std::sync::Arc::new(cause),
-        });
+        let _ = self.0.set(Error::ReadOnly { cause: std::sync::Arc::new(cause) });
     }
 
     /// The failure, where there was one.

@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+#![deny(clippy::disallowed_methods)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod batch;
 mod commit;

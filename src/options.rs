@@ -304,18 +304,10 @@ impl Options {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        let refuse = |option, reason: &str| {
-            Err(Error::InvalidOption {
-                option,
-                reason: reason.to_owned(),
-            })
-        };
+        let refuse = |option, reason: &str| Err(Error::InvalidOption { option, reason: reason.to_owned() });
         let has_separator = self.prefix.contains(|c: char| c == '/' || c == '\\' || c.is_control());
         if has_separator || self.prefix.len() > 200 {
-            return refuse(
-                "prefix",
-                "it becomes part of file names: at most 200 bytes, no separators or controls",
-            );
+            return refuse("prefix", "it becomes part of file names: at most 200 bytes, no separators or controls");
         }
         let zero = [
             ("segment_bytes", Some(self.segment_bytes)),
@@ -373,19 +365,9 @@ mod tests {
             ("prefix", base().prefix("a/b")),
             ("segment_bytes", base().segment_bytes((1 << 30) + 1)),
             ("batch_bytes_max", base().batch_bytes_max((256 << 20) + 1)),
-            (
-                "record_bytes_max",
-                base().record_bytes_max(2 << 20).batch_bytes_max(1 << 20),
-            ),
+            ("record_bytes_max", base().record_bytes_max(2 << 20).batch_bytes_max(1 << 20)),
             ("sync_align", base().sync_align(1000)),
-            (
-                "sync",
-                base().sync(SyncPolicy::Periodic {
-                    every: Duration::ZERO,
-                    entries: 1,
-                    bytes: 1,
-                }),
-            ),
+            ("sync", base().sync(SyncPolicy::Periodic { every: Duration::ZERO, entries: 1, bytes: 1 })),
         ];
         for (name, options) in cases {
             match options.validate() {
@@ -393,11 +375,6 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         }
-        base()
-            .segment_bytes(1 << 30)
-            .batch_bytes_max(256 << 20)
-            .sync_align(4096)
-            .validate()
-            .unwrap();
+        base().segment_bytes(1 << 30).batch_bytes_max(256 << 20).sync_align(4096).validate().unwrap();
     }
 }

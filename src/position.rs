@@ -73,9 +73,8 @@ impl Position {
     /// [`Error::InvalidPosition`] where the segment number or the offset is out of range.
     pub fn from_bytes(bytes: [u8; 16]) -> Result<Self, Error> {
         let word = u128::from_le_bytes(bytes);
-        Self::checked(word as u64, (word >> 64) as u64).ok_or_else(|| Error::InvalidPosition {
-            found: format!("{bytes:02x?}"),
-        })
+        Self::checked(word as u64, (word >> 64) as u64)
+            .ok_or_else(|| Error::InvalidPosition { found: format!("{bytes:02x?}") })
     }
 
     fn checked(segment: u64, offset: u64) -> Option<Self> {
@@ -99,12 +98,7 @@ impl FromStr for Position {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let digits = |part: &str| {
-            part.bytes()
-                .all(|b| b.is_ascii_digit())
-                .then(|| part.parse().ok())
-                .flatten()
-        };
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten();
         text.split_once(':')
             .and_then(|(segment, offset)| Self::checked(digits(segment)?, digits(offset)?))
             .ok_or_else(|| Error::InvalidPosition { found: text.to_owned() })
@@ -123,9 +117,7 @@ const NUMBER_DIGITS: usize = 20;
 
 impl Names {
     pub(crate) fn new(prefix: &str) -> Self {
-        Names {
-            prefix: prefix.to_owned(),
-        }
+        Names { prefix: prefix.to_owned() }
     }
 
     pub(crate) fn segment(&self, number: u32) -> String {
@@ -170,20 +162,7 @@ mod tests {
             assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
         }
         assert!(Position::from_bytes([0xff; 16]).is_err());
-        for text in [
-            "",
-            ":",
-            "1",
-            "1:",
-            ":1",
-            "-1:2",
-            "+1:2",
-            "1:2:3",
-            "1:4294967296",
-            "4294967296:0",
-            " 1:2",
-            "a:b",
-        ] {
+        for text in ["", ":", "1", "1:", ":1", "-1:2", "+1:2", "1:2:3", "1:4294967296", "4294967296:0", " 1:2", "a:b"] {
             assert!(text.parse::<Position>().is_err(), "{text:?}");
         }
     }

@@ -23,23 +23,11 @@ impl Target {
     fn new(place: &Place<'_>, tail: Position) -> Self {
         let end = place.row.end_at(tail);
         // Entries of consecutive indexes mostly follow each other, so the next one tells this one's length.
-        let bound = place
-            .next
-            .filter(|next| *next > place.offset && *next <= end)
-            .unwrap_or(end);
+        let bound = place.next.filter(|next| *next > place.offset && *next <= end).unwrap_or(end);
         let known = place.next.is_some_and(|next| next == bound);
         let length = (bound - place.offset) as usize;
-        let guess = if known && length <= 1 << 20 {
-            length
-        } else {
-            GUESS_BYTES.min(length)
-        };
-        Target {
-            row: place.row.clone(),
-            offset: place.offset,
-            guess,
-            end,
-        }
+        let guess = if known && length <= 1 << 20 { length } else { GUESS_BYTES.min(length) };
+        Target { row: place.row.clone(), offset: place.offset, guess, end }
     }
 
     fn position(&self) -> Position {
@@ -52,22 +40,16 @@ impl Target {
         }
         let segment = &self.row.segment;
         let record = if segment.is_retired() {
-            Err(Error::Removed {
-                first: log.index.first(),
-            })
+            Err(Error::Removed { first: log.index.first() })
         } else {
             segment.read(self.offset, self.guess, self.end)
         };
         match record {
             // The file may have gone while it was being opened.
-            Err(Error::Missing { .. }) if segment.is_retired() => Err(Error::Removed {
-                first: log.index.first(),
-            }),
-            Ok(record) if record.kind != Kind::Entry => Err(Error::damaged(
-                &segment.path,
-                self.offset.into(),
-                "no entry where the index says one is",
-            )),
+            Err(Error::Missing { .. }) if segment.is_retired() => Err(Error::Removed { first: log.index.first() }),
+            Ok(record) if record.kind != Kind::Entry => {
+                Err(Error::damaged(&segment.path, self.offset.into(), "no entry where the index says one is"))
+            }
             other => other,
         }
     }
@@ -132,52 +114,32 @@ pub(crate) fn read(log: &Log, position: Position) -> Result<Option<Entry>> {
         return Ok(None);
     }
     let Some(row) = table.row(position.segment()) else {
-        return Err(Error::Removed {
-            first: log.index.first(),
-        });
+        return Err(Error::Removed { first: log.index.first() });
     };
     let end = row.end_at(tail);
-    let target = Target {
-        row: row.clone(),
-        offset: position.offset32(),
-        guess: GUESS_BYTES,
-        end,
-    };
-    let record = match row.segment.read(
-        target.offset,
-        target.guess.min(end.saturating_sub(target.offset) as usize),
-        end,
-    ) {
-        Ok(record) => record,
-        Err(error @ Error::Damaged { .. }) => {
-            // Damage, or not the start of a record: an entry begins there if the index says so.
-            let is_entry = row.holds_offset(target.offset);
-            return Err(if is_entry {
-                error
-            } else {
-                Error::InvalidPosition {
-                    found: position.to_string(),
-                }
-            });
-        }
-        Err(error) => return Err(error),
-    };
+    let target = Target { row: row.clone(), offset: position.offset32(), guess: GUESS_BYTES, end };
+    let record =
+        match row.segment.read(target.offset, target.guess.min(end.saturating_sub(target.offset) as usize), end) {
+            Ok(record) => record,
+            Err(error @ Error::Damaged { .. }) => {
+                // Damage, or not the start of a record: an entry begins there if the index says so.
+                let is_entry = row.holds_offset(target.offset);
+                return Err(if is_entry { error } else { Error::InvalidPosition { found: position.to_string() } });
+            }
+            Err(error) => return Err(error),
+        };
     if record.kind != Kind::Entry {
         return Ok(None);
     }
     let entry = Entry::new(record.payload, position, position < log.durable());
     let entry = entry.ok_or_else(|| misplaced(log, position))?;
-    let is_live = log.index.find(entry.index(), |_, place, _| {
-        place.is_some_and(|place| place.position() == position)
-    });
+    let is_live = log.index.find(entry.index(), |_, place, _| place.is_some_and(|place| place.position() == position));
     Ok(is_live.then_some(entry))
 }
 
 /// The index and the file must agree on what stands where.
 fn checked(log: &Log, index: u64, position: Position, entry: Option<Entry>) -> Result<Entry> {
-    entry
-        .filter(|entry| entry.index() == index)
-        .ok_or_else(|| misplaced(log, position))
+    entry.filter(|entry| entry.index() == index).ok_or_else(|| misplaced(log, position))
 }
 
 fn misplaced(log: &Log, position: Position) -> Error {

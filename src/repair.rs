@@ -8,6 +8,8 @@
 //! the quarantine folder, which is synced; the replacement is renamed over it; the directory is synced. At every moment
 //! the segment is the old one or the new one, and a rerun after a crash completes the work.
 
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -71,12 +73,7 @@ impl Options {
             if paths.is_empty() {
                 return Ok(dropped);
             }
-            dropped.extend(
-                paths
-                    .into_iter()
-                    .filter(|path| !dropped.contains(path))
-                    .collect::<Vec<_>>(),
-            );
+            dropped.extend(paths.into_iter().filter(|path| !dropped.contains(path)).collect::<Vec<_>>());
         }
         let path = dropped.pop().unwrap_or(dir.path);
         Err(Error::damaged(&path, 0, "it is still damaged after it was replaced"))
@@ -87,15 +84,10 @@ impl Options {
 fn pass(options: &Options, dir: &Dir) -> Result<Vec<PathBuf>> {
     let survey = survey(dir)?;
     if survey.chain.is_empty() && survey.manifest.is_none() {
-        return Err(Error::NotFound {
-            path: options.dir.clone(),
-        });
+        return Err(Error::NotFound { path: options.dir.clone() });
     }
     let (chain, log_id) = (survey.chain.clone(), survey.log_id);
-    let rules = Rules {
-        on_damage: OnDamage::Continue,
-        reads_all: true,
-    };
+    let rules = Rules { on_damage: OnDamage::Continue, reads_all: true };
     let mut report = RecoveryReport::default();
     let judgement = judge(dir, survey, Contents::new(options), rules, &mut report)?;
     let mut damaged: Vec<u32> = report.damage.iter().map(|damage| damage.segment as u32).collect();
@@ -154,42 +146,17 @@ impl GapSegment {
             }
         };
         let durable = judgement.durable;
-        let own_end = if durable.segment_number() == number {
-            durable.offset32()
-        } else {
-            HEADER_BYTES
-        };
-        let end = next
-            .and_then(|stamp| stamp.predecessor)
-            .map_or(own_end, |p: Predecessor| p.end);
+        let own_end = if durable.segment_number() == number { durable.offset32() } else { HEADER_BYTES };
+        let end = next.and_then(|stamp| stamp.predecessor).map_or(own_end, |p: Predecessor| p.end);
         let truncations = next.map_or_else(Vec::new, |stamp| stamp.truncations.clone());
-        let header = Header {
-            checksum: options.checksum,
-            log_id,
-            number,
-            log_number,
-        };
-        let gap = Gap {
-            end,
-            indexes: lost_indexes(judgement, number, damaged, &truncations, end),
-        };
-        Ok(GapSegment {
-            header,
-            stamp,
-            gap,
-            footer: Footer {
-                truncations,
-                ..Footer::default()
-            },
-        })
+        let header = Header { checksum: options.checksum, log_id, number, log_number };
+        let gap = Gap { end, indexes: lost_indexes(judgement, number, damaged, &truncations, end) };
+        Ok(GapSegment { header, stamp, gap, footer: Footer { truncations, ..Footer::default() } })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.header.to_bytes().to_vec();
-        let framer = Framer {
-            checksum: self.header.checksum,
-            log_number: self.header.log_number,
-        };
+        let framer = Framer { checksum: self.header.checksum, log_number: self.header.log_number };
         let mut add = |record, encode: &dyn Fn(&mut Vec<u8>)| {
             let mut payload = Vec::new();
             encode(&mut payload);
@@ -200,21 +167,10 @@ impl GapSegment {
         // One batch, the gap first: it stands where the next head stamp still reaches.
         let truncations = &self.footer.truncations;
         let ends = truncations.is_empty();
-        add(
-            RecordType {
-                kind: Kind::Gap,
-                begins: true,
-                ends,
-            },
-            &|out| self.gap.encode(out),
-        );
+        add(RecordType { kind: Kind::Gap, begins: true, ends }, &|out| self.gap.encode(out));
         for (place, at) in truncations.iter().enumerate() {
             let ends = place + 1 == truncations.len();
-            let record = RecordType {
-                kind: Kind::Truncation,
-                begins: false,
-                ends,
-            };
+            let record = RecordType { kind: Kind::Truncation, begins: false, ends };
             add(record, &|out| at.truncation.encode(out));
         }
         let data_end = bytes.len() as u32;
@@ -235,21 +191,10 @@ fn lost_indexes(
     let mut clip = Clip::ALL;
     truncations.iter().for_each(|at| clip.truncate(at.truncation));
     let rows = judgement.contents.rows();
-    let own = rows
-        .iter()
-        .find(|row| row.number() == number)
-        .and_then(|row| row.bounds());
+    let own = rows.iter().find(|row| row.number() == number).and_then(|row| row.bounds());
     let is_good = |row: &&crate::index::Row| !damaged.contains(&row.number());
-    let before = rows
-        .iter()
-        .filter(is_good)
-        .filter(|row| row.number() < number)
-        .filter_map(|row| row.bounds());
-    let behind = rows
-        .iter()
-        .filter(is_good)
-        .filter(|row| row.number() > number)
-        .filter_map(|row| row.bounds());
+    let before = rows.iter().filter(is_good).filter(|row| row.number() < number).filter_map(|row| row.bounds());
+    let behind = rows.iter().filter(is_good).filter(|row| row.number() > number).filter_map(|row| row.bounds());
     let before = before.filter_map(|(low, high)| {
         let (lo, hi) = clip.bounds()?;
         Some(high.min(hi)).filter(|high| *high >= low.max(lo))
@@ -273,10 +218,7 @@ fn replace(dir: &Dir, gap: &GapSegment, path: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &replacement)(e)),
         _ => {}
     }
-    let file = dir
-        .fs
-        .open(&replacement, Access::CreateNew)
-        .map_err(io("create", &replacement))?;
+    let file = dir.fs.open(&replacement, Access::CreateNew).map_err(io("create", &replacement))?;
     file.write_at(&gap.to_bytes(), 0).map_err(io("write", &replacement))?;
     file.sync().map_err(io("sync", &replacement))?;
     quarantine(dir, path)?;
@@ -287,9 +229,7 @@ fn replace(dir: &Dir, gap: &GapSegment, path: &Path) -> Result<()> {
 /// Gives the damaged file a second, durable name. One that is there from an interrupted run keeps its own.
 fn quarantine(dir: &Dir, path: &Path) -> Result<()> {
     let folder = dir.path.join(dir.names.quarantine());
-    dir.fs
-        .create_dir_all(&folder)
-        .map_err(|e| Error::io("create", &folder, e))?;
+    dir.fs.create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names = std::iter::once(name.clone()).chain((1..).map(|n| format!("{name}.{n}")));
     for name in names {
@@ -302,7 +242,5 @@ fn quarantine(dir: &Dir, path: &Path) -> Result<()> {
             Err(e) => return Err(Error::io("link", &target, e)),
         }
     }
-    dir.fs
-        .sync_dir(&folder)
-        .map_err(|e| Error::io("sync the directory", &folder, e))
+    dir.fs.sync_dir(&folder).map_err(|e| Error::io("sync the directory", &folder, e))
 }

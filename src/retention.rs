@@ -55,37 +55,20 @@ mod tests {
     use super::*;
 
     fn segment(bytes: u64, entries: u64, last_write_ms: u64) -> Facts {
-        Facts {
-            bytes,
-            entries,
-            last_write_ms,
-            is_sealed: true,
-        }
+        Facts { bytes, entries, last_write_ms, is_sealed: true }
     }
 
     #[test]
     fn nothing_goes_unless_asked() {
         let segments = [segment(10, 0, 0), segment(10, 5, 0), segment(10, 5, 0)];
         assert_eq!(plan(&segments, Limits::default()), 0);
-        assert_eq!(
-            plan(
-                &[],
-                Limits {
-                    segments: Some(1),
-                    ..Limits::default()
-                }
-            ),
-            0
-        );
+        assert_eq!(plan(&[], Limits { segments: Some(1), ..Limits::default() }), 0);
     }
 
     #[test]
     fn only_a_sealed_prefix_goes_and_the_last_stays() {
         let mut segments = [segment(10, 1, 0); 5];
-        let one = Limits {
-            segments: Some(1),
-            ..Limits::default()
-        };
+        let one = Limits { segments: Some(1), ..Limits::default() };
         assert_eq!(plan(&segments, one), 4);
         segments[2].is_sealed = false;
         assert_eq!(plan(&segments, one), 2);
@@ -93,73 +76,14 @@ mod tests {
 
     #[test]
     fn each_limit_counts_alone() {
-        let segments = [
-            segment(10, 0, 100),
-            segment(20, 1, 200),
-            segment(30, 1, 300),
-            segment(40, 1, 400),
-        ];
-        assert_eq!(
-            plan(
-                &segments,
-                Limits {
-                    segments: Some(3),
-                    ..Limits::default()
-                }
-            ),
-            1
-        );
-        assert_eq!(
-            plan(
-                &segments,
-                Limits {
-                    bytes: Some(70),
-                    ..Limits::default()
-                }
-            ),
-            2
-        );
-        assert_eq!(
-            plan(
-                &segments,
-                Limits {
-                    bytes: Some(1),
-                    ..Limits::default()
-                }
-            ),
-            3
-        );
+        let segments = [segment(10, 0, 100), segment(20, 1, 200), segment(30, 1, 300), segment(40, 1, 400)];
+        assert_eq!(plan(&segments, Limits { segments: Some(3), ..Limits::default() }), 1);
+        assert_eq!(plan(&segments, Limits { bytes: Some(70), ..Limits::default() }), 2);
+        assert_eq!(plan(&segments, Limits { bytes: Some(1), ..Limits::default() }), 3);
         let age = Some((Duration::from_millis(150), 400));
-        assert_eq!(
-            plan(
-                &segments,
-                Limits {
-                    age,
-                    ..Limits::default()
-                }
-            ),
-            2
-        );
+        assert_eq!(plan(&segments, Limits { age, ..Limits::default() }), 2);
         let age = Some((Duration::from_millis(150), 0));
-        assert_eq!(
-            plan(
-                &segments,
-                Limits {
-                    age,
-                    ..Limits::default()
-                }
-            ),
-            0
-        );
-        assert_eq!(
-            plan(
-                &segments,
-                Limits {
-                    is_truncated: true,
-                    ..Limits::default()
-                }
-            ),
-            1
-        );
+        assert_eq!(plan(&segments, Limits { age, ..Limits::default() }), 0);
+        assert_eq!(plan(&segments, Limits { is_truncated: true, ..Limits::default() }), 1);
     }
 }

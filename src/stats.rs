@@ -47,10 +47,8 @@ pub(crate) struct Counters {
 impl Counters {
     /// Called under the writer lock: plain loads and stores do.
     pub(crate) fn appended(&self, entries: u64, bytes: u64) {
-        self.entries
-            .store(self.entries.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
-        self.bytes
-            .store(self.bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        self.entries.store(self.entries.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn add(counter: &AtomicU64, count: u64) {

@@ -19,10 +19,7 @@ fn written_entries_come_back_after_reopen() {
                 assert_eq!(entry.value::<String>().unwrap(), format!("value {i}"));
             }
             assert_eq!(store.len(), 10);
-            assert_eq!(
-                (store.first_index(), store.last_index(), store.next_index()),
-                (Some(1), Some(10), Some(11))
-            );
+            assert_eq!((store.first_index(), store.last_index(), store.next_index()), (Some(1), Some(10), Some(11)));
             let indexes: Vec<u64> = store.iter().map(|e| e.unwrap().index()).collect();
             assert_eq!(indexes, (1..=10).collect::<Vec<_>>());
             let indexes: Vec<u64> = store.range(3..7).rev().map(|e| e.unwrap().index()).collect();
@@ -59,13 +56,7 @@ fn written_entries_come_back_after_reopen() {
 fn rotation_keeps_every_entry_and_retention_drops_whole_segments() {
     // G06, G07
     let dir = tempfile::tempdir().unwrap();
-    let open = |max: u64| {
-        Options::new(dir.path())
-            .segment_entries(10)
-            .max_segments(max)
-            .sync(SyncPolicy::None)
-            .open()
-    };
+    let open = |max: u64| Options::new(dir.path()).segment_entries(10).max_segments(max).sync(SyncPolicy::None).open();
     let store = open(100).unwrap();
     for i in 1..=30u64 {
         store.write_with(i, "k", &i, Durability::Policy).unwrap();
@@ -74,10 +65,7 @@ fn rotation_keeps_every_entry_and_retention_drops_whole_segments() {
     store.close().unwrap();
     let store = open(100).unwrap();
     assert_eq!(
-        store
-            .iter()
-            .map(|e| e.unwrap().value::<u64>().unwrap())
-            .collect::<Vec<_>>(),
+        store.iter().map(|e| e.unwrap().value::<u64>().unwrap()).collect::<Vec<_>>(),
         (1..=30).collect::<Vec<_>>()
     );
     store.close().unwrap();
@@ -92,11 +80,7 @@ fn rotation_keeps_every_entry_and_retention_drops_whole_segments() {
     assert!(store.get(1).unwrap().is_none());
     assert_eq!(store.get(40).unwrap().unwrap().value::<u64>().unwrap(), 40);
     assert_eq!(
-        Options::new(dir.path())
-            .index_order(IndexOrder::Any)
-            .open()
-            .err()
-            .map(|e| e.to_string().contains("held")),
+        Options::new(dir.path()).index_order(IndexOrder::Any).open().err().map(|e| e.to_string().contains("held")),
         Some(true)
     );
 }

@@ -27,20 +27,13 @@ fn sixteen_durable_writers_share_each_sync_among_four_writes_or_more() {
             scope.spawn(move || {
                 for write in 0..WRITES {
                     let appended = store.append(format!("{thread}"), &write).unwrap();
-                    assert!(
-                        store.stats().durable > appended.position,
-                        "it is durable when it returns"
-                    );
+                    assert!(store.stats().durable > appended.position, "it is durable when it returns");
                 }
             });
         }
     });
     let syncs = sim.file_syncs() - before;
-    assert!(
-        syncs * 4 <= THREADS * WRITES,
-        "{syncs} syncs for {} writes",
-        THREADS * WRITES
-    );
+    assert!(syncs * 4 <= THREADS * WRITES, "{syncs} syncs for {} writes", THREADS * WRITES);
     store.close().unwrap();
 }
 
@@ -119,26 +112,11 @@ fn an_append_without_sync_makes_no_system_call() {
     drop(output);
     let trace = std::fs::read_to_string(&trace).unwrap();
     let mark = |line: &str, what: &str| line.contains("write(2") && line.contains(what);
-    let begin = trace
-        .lines()
-        .position(|line| mark(line, "MARK begin"))
-        .expect("the begin mark is traced");
-    let end = trace
-        .lines()
-        .position(|line| mark(line, "MARK end"))
-        .expect("the end mark is traced");
+    let begin = trace.lines().position(|line| mark(line, "MARK begin")).expect("the begin mark is traced");
+    let end = trace.lines().position(|line| mark(line, "MARK end")).expect("the end mark is traced");
     let thread = trace.lines().nth(begin).unwrap().split_whitespace().next().unwrap();
-    let calls: Vec<&str> = trace
-        .lines()
-        .skip(begin + 1)
-        .take(end - begin - 1)
-        .filter(|line| line.starts_with(thread))
-        .collect();
+    let calls: Vec<&str> =
+        trace.lines().skip(begin + 1).take(end - begin - 1).filter(|line| line.starts_with(thread)).collect();
     // The keeper is woken when there is something to prepare: a handful of times, whatever the number of appends.
-    assert!(
-        calls.len() < 20,
-        "{} calls for {APPENDS} appends: {:#?}",
-        calls.len(),
-        &calls[..20]
-    );
+    assert!(calls.len() < 20, "{} calls for {APPENDS} appends: {:#?}", calls.len(), &calls[..20]);
 }

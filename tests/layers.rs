@@ -50,12 +50,10 @@ fn files_in(folders: &[&str]) -> Vec<PathBuf> {
 }
 
 fn rank(module: &str) -> Option<(usize, usize)> {
-    LAYERS.iter().enumerate().find_map(|(layer, modules)| {
-        modules
-            .iter()
-            .position(|other| *other == module)
-            .map(|place| (layer, place))
-    })
+    LAYERS
+        .iter()
+        .enumerate()
+        .find_map(|(layer, modules)| modules.iter().position(|other| *other == module).map(|place| (layer, place)))
 }
 
 /// The modules of this crate that a source text names.
@@ -63,10 +61,7 @@ fn imports(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
         for part in line.split("crate::").skip(1) {
-            let name: String = part
-                .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .collect();
+            let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             if rank(&name).is_some() {
                 found.push(name);
             }
@@ -81,22 +76,13 @@ fn modules_import_only_from_lower_layers() {
     let mut wrong = Vec::new();
     for file in files_in(&["src"]) {
         let relative = file.strip_prefix(&src).unwrap();
-        let module = relative
-            .components()
-            .next()
-            .unwrap()
-            .as_os_str()
-            .to_str()
-            .unwrap()
-            .trim_end_matches(".rs");
+        let module = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
         if module == "lib" {
             continue;
         }
         let own = rank(module).unwrap_or_else(|| panic!("module {module} has no layer"));
         for import in imports(&std::fs::read_to_string(&file).unwrap()) {
-            let is_excepted = EXCEPTIONS
-                .iter()
-                .any(|(from, to, _)| (*from, *to) == (module, import.as_str()));
+            let is_excepted = EXCEPTIONS.iter().any(|(from, to, _)| (*from, *to) == (module, import.as_str()));
             if import != module && rank(&import).unwrap() >= own && !is_excepted {
                 wrong.push(format!("{} imports {import}", relative.display()));
             }
@@ -118,16 +104,9 @@ fn no_source_file_is_too_long() {
 #[test]
 fn files_are_reached_only_through_fs() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for file in files_in(&["src"])
-        .iter()
-        .filter(|file| !file.starts_with(src.join("fs")))
-    {
+    for file in files_in(&["src"]).iter().filter(|file| !file.starts_with(src.join("fs"))) {
         let text = std::fs::read_to_string(file).unwrap();
-        assert!(
-            !text.contains("std::fs") && !text.contains("rustix::"),
-            "{}",
-            file.display()
-        );
+        assert!(!text.contains("std::fs") && !text.contains("rustix::"), "{}", file.display());
     }
 }
 

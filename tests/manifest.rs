@@ -10,11 +10,7 @@ const MANIFEST: &str = "/log/segment_manifest";
 const SLOT: usize = 4096;
 
 fn on(sim: &SimFs) -> Options {
-    Options::new("/log")
-        .fs(Arc::new(sim.clone()))
-        .background(false)
-        .segment_entries(4)
-        .sync(SyncPolicy::Immediate)
+    Options::new("/log").fs(Arc::new(sim.clone())).background(false).segment_entries(4).sync(SyncPolicy::Immediate)
 }
 
 /// The newest slot rots, and the older one does not know the last segment yet. What the log says then must not become
@@ -43,11 +39,7 @@ fn a_segment_that_an_older_slot_does_not_know_stays() {
         let mut before = 0;
         for round in 0..4 {
             let store = on(&image).open().unwrap();
-            assert!(
-                store.len() >= before,
-                "op {op}, round {round}: {} of {before}",
-                store.len()
-            );
+            assert!(store.len() >= before, "op {op}, round {round}: {} of {before}", store.len());
             store.append("k", &0).unwrap();
             before = store.len();
             store.close().unwrap();

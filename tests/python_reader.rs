@@ -45,15 +45,9 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 #[track_caller]
 fn lines(file: &Path) -> Vec<String> {
     let output = run(file);
-    let (out, err) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    );
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr).into_owned());
     assert!(output.status.success(), "{}: {err}{out}", file.display());
-    assert!(
-        out.lines().any(|line| line.contains(" <> head ")) || out.lines().count() == 2,
-        "{out}"
-    );
+    assert!(out.lines().any(|line| line.contains(" <> head ")) || out.lines().count() == 2, "{out}");
     out.lines()
         .filter(|line| !line.contains(" <> head ") && !line.contains(" <> watermark "))
         .map(str::to_owned)
@@ -66,8 +60,7 @@ struct Expected(BTreeMap<Position, String>);
 
 impl Expected {
     fn entry(&mut self, position: Position, marks: &str, index: u64, key: &str, value: &str) {
-        self.0
-            .insert(position, format!("{marks} entry ({index}, b'{key}', {value})"));
+        self.0.insert(position, format!("{marks} entry ({index}, b'{key}', {value})"));
     }
 }
 
@@ -156,11 +149,7 @@ fn the_script_prints_what_was_written() {
         for file in segments(dir.path()) {
             let lines = lines(&file);
             let number: u64 = lines[0].split(' ').nth(1).unwrap().parse().unwrap();
-            assert!(lines[0].contains(if checksum == Checksum::Crc32 {
-                "checksum 32"
-            } else {
-                "checksum 64"
-            }));
+            assert!(lines[0].contains(if checksum == Checksum::Crc32 { "checksum 32" } else { "checksum 64" }));
             for line in &lines[1..] {
                 let (offset, text) = line.split_once(' ').unwrap();
                 if text.contains(" entry ") {
@@ -202,9 +191,7 @@ fn the_script_fails_where_a_bit_is_flipped() {
     assert!(run(&file).status.success());
     let copy = dir.path().join("copy");
     // Spread over the file, and in the trailer.
-    let places = (0..good.len())
-        .step_by(good.len() / 25)
-        .chain(good.len() - 107..good.len());
+    let places = (0..good.len()).step_by(good.len() / 25).chain(good.len() - 107..good.len());
     for (round, at) in places.enumerate().filter(|(round, _)| round % 3 != 2) {
         let mut bad = good.clone();
         bad[at] ^= 1 << (round % 8);

@@ -13,11 +13,7 @@ const EACH: u64 = 10;
 const SEGMENTS: u64 = 5;
 
 fn on(sim: &SimFs) -> Options {
-    Options::new(DIR)
-        .fs(Arc::new(sim.clone()))
-        .background(false)
-        .segment_entries(EACH)
-        .sync(SyncPolicy::Immediate)
+    Options::new(DIR).fs(Arc::new(sim.clone())).background(false).segment_entries(EACH).sync(SyncPolicy::Immediate)
 }
 
 fn segment(number: u64) -> PathBuf {
@@ -57,11 +53,7 @@ fn expected(index: u64, lost: &[u64]) -> Option<String> {
         29..=38 => 4,
         _ => 5,
     };
-    let value = if index <= 18 {
-        format!("first {index}")
-    } else {
-        format!("second {index}")
-    };
+    let value = if index <= 18 { format!("first {index}") } else { format!("second {index}") };
     (!lost.contains(&segment)).then_some(value)
 }
 
@@ -86,23 +78,14 @@ fn recovers(damage: impl Fn(&SimFs), lost: &[u64]) {
     damage(&sim);
     let before: Vec<_> = lost.iter().map(|number| sim.read_file(&segment(*number))).collect();
     let opened = on(&sim).recovery(RecoveryMode::Strict).open();
-    assert!(
-        matches!(opened, Err(Error::Damaged { .. } | Error::Missing { .. })),
-        "{opened:?}"
-    );
+    assert!(matches!(opened, Err(Error::Damaged { .. } | Error::Missing { .. })), "{opened:?}");
 
     let dropped = on(&sim).unsafe_recover().unwrap();
     assert_eq!(dropped, lost.iter().map(|number| segment(*number)).collect::<Vec<_>>());
     for (number, before) in lost.iter().zip(before) {
         let name = segment(*number);
-        let quarantined = Path::new(DIR)
-            .join("segment_quarantine")
-            .join(name.file_name().unwrap());
-        assert_eq!(
-            sim.read_file(&quarantined),
-            before,
-            "the dropped file lies in quarantine, byte for byte"
-        );
+        let quarantined = Path::new(DIR).join("segment_quarantine").join(name.file_name().unwrap());
+        assert_eq!(sim.read_file(&quarantined), before, "the dropped file lies in quarantine, byte for byte");
     }
     assert!(on(&sim).unsafe_recover().unwrap().is_empty(), "nothing is left to drop");
 
@@ -116,10 +99,7 @@ fn recovers(damage: impl Fn(&SimFs), lost: &[u64]) {
     store.close().unwrap();
     let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
     assert_eq!(store.get(129).unwrap().unwrap().value::<u64>().unwrap(), 129);
-    assert_eq!(
-        store.range(..100).count(),
-        (1..=48).filter(|index| expected(*index, lost).is_some()).count()
-    );
+    assert_eq!(store.range(..100).count(), (1..=48).filter(|index| expected(*index, lost).is_some()).count());
     store.close().unwrap();
 }
 
@@ -160,10 +140,7 @@ fn a_missing_file_gets_a_gap_in_its_place() {
         let sim = filled();
         sim.remove_file(&segment(number));
         let opened = on(&sim).open();
-        assert!(
-            matches!(opened, Err(Error::Missing { .. })),
-            "segment {number}: {opened:?}"
-        );
+        assert!(matches!(opened, Err(Error::Missing { .. })), "segment {number}: {opened:?}");
         assert_eq!(on(&sim).unsafe_recover().unwrap(), [segment(number)]);
         let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
         for index in 1..=48 {
@@ -197,22 +174,13 @@ fn a_torn_tail_is_not_damage_and_is_left_to_open() {
 #[test]
 fn an_open_log_and_a_missing_one_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        UnsafeRecover::run(dir.path(), "segment_"),
-        Err(Error::NotFound { .. })
-    ));
+    assert!(matches!(UnsafeRecover::run(dir.path(), "segment_"), Err(Error::NotFound { .. })));
     let store = Store::open(dir.path()).unwrap();
     store.append("k", &1).unwrap();
-    assert!(matches!(
-        UnsafeRecover::run(dir.path(), "segment_"),
-        Err(Error::Locked { .. })
-    ));
+    assert!(matches!(UnsafeRecover::run(dir.path(), "segment_"), Err(Error::Locked { .. })));
     store.close().unwrap();
     assert!(UnsafeRecover::run(dir.path(), "segment_").unwrap().is_empty());
-    assert!(matches!(
-        UnsafeRecover::run(dir.path().join("no"), "segment_"),
-        Err(Error::NotFound { .. })
-    ));
+    assert!(matches!(UnsafeRecover::run(dir.path().join("no"), "segment_"), Err(Error::NotFound { .. })));
 }
 
 #[test]
@@ -233,11 +201,7 @@ fn a_crash_at_any_step_leaves_the_old_or_the_new_segment_and_a_rerun_completes()
             let folder = Path::new(DIR).join("segment_quarantine");
             let kept = image.list(&folder).unwrap();
             let whole = damaged.read_file(&segment(3));
-            assert!(
-                kept.iter()
-                    .any(|entry| image.read_file(&folder.join(&entry.name)) == whole),
-                "op {op}"
-            );
+            assert!(kept.iter().any(|entry| image.read_file(&folder.join(&entry.name)) == whole), "op {op}");
         }
     }
     assert!(states > 20, "{states}");

@@ -1,8 +1,5 @@
 //! The part of the tour in which things go wrong: a process is killed, and a file is damaged.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "an example copies and damages files as a careless user would"
-)]
+#![allow(clippy::disallowed_methods, reason = "an example copies and damages files as a careless user would")]
 
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -23,9 +20,7 @@ const INTO_THE_ENTRY: u64 = 40;
 
 /// What the child writes as its n-th entry; large enough to be cut in the middle.
 fn note(n: u64) -> Vec<u8> {
-    (0..20_000 + n % 7 * 10_000)
-        .map(|i| (i.wrapping_mul(n + 31) >> 3) as u8)
-        .collect()
+    (0..20_000 + n % 7 * 10_000).map(|i| (i.wrapping_mul(n + 31) >> 3) as u8).collect()
 }
 
 /// The process that is killed: it says which entries the store has acknowledged.
@@ -42,16 +37,9 @@ pub(crate) fn write_until_killed(dir: &Path) -> Checked {
 pub(crate) fn crash(dir: &Path) -> Checked {
     section(
         "8. A crash",
-        &[
-            "kill -9 <a process that appends as fast as it can>",
-            "let store = Store::open(\"crashed\")?;",
-        ],
+        &["kill -9 <a process that appends as fast as it can>", "let store = Store::open(\"crashed\")?;"],
     );
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg(CRASH_CHILD)
-        .arg(dir)
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = Command::new(std::env::current_exe()?).arg(CRASH_CHILD).arg(dir).stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().ok_or("its output is piped")?).lines();
     let mut acknowledged = Vec::new();
     while acknowledged.len() < 200 {
@@ -63,48 +51,28 @@ pub(crate) fn crash(dir: &Path) -> Checked {
     let status = child.wait()?;
     acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| line.parse::<u64>().ok()));
     claim(status.code().is_none(), "the child", status)?;
-    claim(
-        acknowledged.len() >= 200,
-        "entries it was told are written",
-        acknowledged.len(),
-    )?;
+    claim(acknowledged.len() >= 200, "entries it was told are written", acknowledged.len())?;
 
     let start = Instant::now();
     let store = Store::open(dir)?;
     let took = start.elapsed();
     let report = store.recovery_report();
-    claim(
-        !report.is_clean && !report.is_damaged(),
-        "open found",
-        "no clean end, and no damage",
-    )?;
+    claim(!report.is_clean && !report.is_damaged(), "open found", "no clean end, and no damage")?;
     let tail = match &report.torn_tail {
         Some(torn) => format!("{} bytes at {}, cut", torn.bytes, torn.at),
         None => "none".to_owned(),
     };
     claim(true, "  torn tail", tail)?;
-    claim(
-        report.durable <= report.end,
-        "  known to be durable up to",
-        report.durable,
-    )?;
+    claim(report.durable <= report.end, "  known to be durable up to", report.durable)?;
     claim(true, "  the log ends at", report.end)?;
     claim(true, "  written back and synced", HumanBytes(report.written_back_bytes))?;
-    claim(
-        took.as_secs() < 60,
-        "  time",
-        format!("{:.1} ms", took.as_secs_f64() * 1e3),
-    )?;
+    claim(took.as_secs() < 60, "  time", format!("{:.1} ms", took.as_secs_f64() * 1e3))?;
     let mut present = 0;
     for index in &acknowledged {
         let entry = store.get(*index)?.ok_or(format!("LOST: index {index}"))?;
         present += usize::from(entry.bytes()? == note(*index));
     }
-    claim(
-        present == acknowledged.len(),
-        "acknowledged entries, byte for byte there",
-        present,
-    )?;
+    claim(present == acknowledged.len(), "acknowledged entries, byte for byte there", present)?;
     let more = store.len() - present as u64;
     claim(more <= 1, "written and not yet acknowledged", more)?;
     let index = store.append_bytes("note", note(0))?.index;
@@ -114,10 +82,7 @@ pub(crate) fn crash(dir: &Path) -> Checked {
 }
 
 pub(crate) fn damage(home: &Path, sample: &[Record]) -> Checked {
-    section(
-        "9. Damage, and UnsafeRecover",
-        &["let dropped = UnsafeRecover::run(\"damaged\", \"segment_\")?;"],
-    );
+    section("9. Damage, and UnsafeRecover", &["let dropped = UnsafeRecover::run(\"damaged\", \"segment_\")?;"]);
     let (good, bad) = (home.join("good"), home.join("damaged"));
     let store = Options::new(&good).segment_entries(400).sync(SyncPolicy::None).open()?;
     for record in sample {
@@ -148,15 +113,8 @@ pub(crate) fn damage(home: &Path, sample: &[Record]) -> Checked {
         "other modes: store.get() of that entry",
         "Error::Damaged, never wrong data",
     )?;
-    let readable = sample
-        .iter()
-        .filter(|record| matches!(store.get(record.index), Ok(Some(_))))
-        .count();
-    claim(
-        readable >= 1999,
-        "entries that can be read beside it",
-        HumanCount(readable as u64),
-    )?;
+    let readable = sample.iter().filter(|record| matches!(store.get(record.index), Ok(Some(_)))).count();
+    claim(readable >= 1999, "entries that can be read beside it", HumanCount(readable as u64))?;
     store.close()?;
 
     let dropped = UnsafeRecover::run(&bad, "segment_")?;
@@ -181,23 +139,10 @@ pub(crate) fn damage(home: &Path, sample: &[Record]) -> Checked {
         "entries lost: all of that segment",
         format!("{} ({} .. {})", lost.len(), range.0, range.1),
     )?;
-    claim(
-        lost.contains(&victim.index),
-        "reading one of them",
-        "Error::Lost, not None",
-    )?;
-    let gap = store
-        .recovery_report()
-        .gaps
-        .first()
-        .cloned()
-        .ok_or("the report names what was given up")?;
+    claim(lost.contains(&victim.index), "reading one of them", "Error::Lost, not None")?;
+    let gap = store.recovery_report().gaps.first().cloned().ok_or("the report names what was given up")?;
     let named = gap.indexes.ok_or("and its indexes")?;
-    claim(
-        named.0 <= range.0 && named.1 >= range.1,
-        "the report names the gap",
-        format!("{} .. {}", named.0, named.1),
-    )?;
+    claim(named.0 <= range.0 && named.1 >= range.1, "the report names the gap", format!("{} .. {}", named.0, named.1))?;
     let index = store.append("after the damage", &victim.value)?.index;
     claim(store.contains(index), "the log goes on with index", index)?;
     store.close()?;

@@ -106,9 +106,7 @@ fn pieces(checksum: Checksum, data_end: u32, stream_bytes: u32) -> impl Iterator
 /// Where the trailer's fragment would start in a sealed file of `file_bytes`; `None` where the file is too short.
 pub fn footer_locate(checksum: Checksum, file_bytes: u64) -> Option<u32> {
     let fragment = checksum.fragment_header_bytes() as u64 + u64::from(TRAILER_BYTES);
-    u32::try_from(file_bytes.checked_sub(fragment)?)
-        .ok()
-        .filter(|at| u64::from(block_rest(*at)) >= fragment)
+    u32::try_from(file_bytes.checked_sub(fragment)?).ok().filter(|at| u64::from(block_rest(*at)) >= fragment)
 }
 
 impl Footer {
@@ -128,11 +126,7 @@ impl Footer {
             log_number: framer.log_number,
             entries: self.offsets.len() as u32,
             last_write_ms,
-            indexes: self
-                .runs
-                .first()
-                .zip(self.runs.last())
-                .map(|(first, last)| (first.first, last.last())),
+            indexes: self.runs.first().zip(self.runs.last()).map(|(first, last)| (first.first, last.last())),
             stream_bytes: stream.len() as u32,
             sections,
         };
@@ -164,10 +158,7 @@ impl Footer {
                     behind = run.last().wrapping_add(1);
                 }
             }
-            1 => self
-                .offsets
-                .iter()
-                .for_each(|offset| out.extend_from_slice(&offset.to_le_bytes())),
+            1 => self.offsets.iter().for_each(|offset| out.extend_from_slice(&offset.to_le_bytes())),
             2 => {
                 for TombstoneAt { index, offset } in &self.tombstones {
                     out.extend_from_slice(&index.to_le_bytes());
@@ -221,13 +212,8 @@ impl Footer {
         let footer = Footer {
             runs: decode_runs(section(0).ok_or(malformed)?).ok_or(malformed)?,
             offsets: records(section(1), |cursor| cursor.u32()).ok_or(malformed)?,
-            tombstones: records(section(2), |cursor| {
-                Some(TombstoneAt {
-                    index: cursor.u64()?,
-                    offset: cursor.u32()?,
-                })
-            })
-            .ok_or(malformed)?,
+            tombstones: records(section(2), |cursor| Some(TombstoneAt { index: cursor.u64()?, offset: cursor.u32()? }))
+                .ok_or(malformed)?,
             truncations: records(section(3), |cursor| {
                 let (what, offset, index) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
                 let truncation = match what {
@@ -236,20 +222,13 @@ impl Footer {
                     2 => Truncation::Reset(index),
                     _ => return None,
                 };
-                Some(TruncationAt {
-                    truncation,
-                    position: Position::new(number, offset),
-                })
+                Some(TruncationAt { truncation, position: Position::new(number, offset) })
             })
             .ok_or(malformed)?,
             resumes: records(section(4), |cursor| Some((cursor.u32()?, cursor.u32()?))).ok_or(malformed)?,
         };
         let entries: u64 = footer.runs.iter().map(|run| u64::from(run.more) + 1).sum();
-        let indexes = footer
-            .runs
-            .first()
-            .zip(footer.runs.last())
-            .map(|(first, last)| (first.first, last.last()));
+        let indexes = footer.runs.first().zip(footer.runs.last()).map(|(first, last)| (first.first, last.last()));
         let agrees = entries == footer.offsets.len() as u64
             && trailer.entries as usize == footer.offsets.len()
             && indexes == trailer.indexes
@@ -284,9 +263,7 @@ impl Trailer {
     pub fn decode(bytes: &[u8], checksum: Checksum, at: u32, log_number: u32) -> Result<Self, Bad> {
         let fragment = read_fragment(checksum, bytes, at, Expect::File(log_number), None)?;
         let is_trailer = fragment.record.kind == Kind::Footer && fragment.part == Part::Full;
-        let trailer = Self::from_payload(fragment.payload)
-            .filter(|_| is_trailer)
-            .ok_or(Bad::Sequence)?;
+        let trailer = Self::from_payload(fragment.payload).filter(|_| is_trailer).ok_or(Bad::Sequence)?;
         let consistent = trailer.log_number == fragment.log_number && trailer.data_end <= at;
         if consistent { Ok(trailer) } else { Err(Bad::Sequence) }
     }
@@ -331,10 +308,7 @@ fn decode_runs(section: &[u8]) -> Option<Vec<Run>> {
     while !cursor.0.is_empty() {
         // A run that ends at u64::MAX leaves no index for another.
         let first = behind?.checked_add(take_leb128(&mut cursor)?)?;
-        let run = Run {
-            first,
-            more: u32::try_from(take_leb128(&mut cursor)?).ok()?,
-        };
+        let run = Run { first, more: u32::try_from(take_leb128(&mut cursor)?).ok()? };
         behind = first.checked_add(u64::from(run.more))?.checked_add(1);
         runs.push(run);
     }

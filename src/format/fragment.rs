@@ -115,11 +115,7 @@ pub struct RecordType {
 impl RecordType {
     /// A record that is a batch of its own.
     pub const fn alone(kind: Kind) -> Self {
-        RecordType {
-            kind,
-            begins: true,
-            ends: true,
-        }
+        RecordType { kind, begins: true, ends: true }
     }
 
     const fn code(self, part: Part) -> u8 {
@@ -145,11 +141,7 @@ impl Framer {
     /// Where the first fragment of a record goes that is appended at `at`: `at`, or the next block.
     pub const fn start(&self, at: u32) -> u32 {
         let rest = block_rest(at);
-        if (rest as usize) < self.checksum.fragment_header_bytes() {
-            at + rest
-        } else {
-            at
-        }
+        if (rest as usize) < self.checksum.fragment_header_bytes() { at + rest } else { at }
     }
 
     /// Where a record of `payload_bytes` ends that is appended at `at`; may lie beyond 4 GiB.
@@ -157,11 +149,7 @@ impl Framer {
         let header = self.checksum.fragment_header_bytes() as u64;
         let block = BLOCK_BYTES as u64;
         let rest = block - at % block;
-        let (start, room) = if rest < header {
-            (at + rest, block - header)
-        } else {
-            (at, rest - header)
-        };
+        let (start, room) = if rest < header { (at + rest, block - header) } else { (at, rest - header) };
         if payload_bytes <= room {
             return start + header + payload_bytes;
         }
@@ -226,12 +214,7 @@ impl Framer {
         digest: Digest,
         previous: Option<u64>,
     ) -> u64 {
-        let fields = Fields {
-            length: payload.len() as u16,
-            code,
-            log_number: self.log_number,
-        }
-        .to_bytes();
+        let fields = Fields { length: payload.len() as u16, code, log_number: self.log_number }.to_bytes();
         let sum = finish(self.checksum, digest, &fields, at, previous);
         match self.checksum {
             Checksum::Crc32 => out.extend_from_slice(&(sum as u32).to_le_bytes()),
@@ -258,11 +241,7 @@ impl Fields {
     }
 
     fn from_bytes([a, b, code, d, e, f, g]: [u8; 7]) -> Self {
-        Fields {
-            length: u16::from_le_bytes([a, b]),
-            code,
-            log_number: u32::from_le_bytes([d, e, f, g]),
-        }
+        Fields { length: u16::from_le_bytes([a, b]), code, log_number: u32::from_le_bytes([d, e, f, g]) }
     }
 }
 
@@ -350,9 +329,7 @@ pub fn read_fragment(
     previous: Option<u64>,
 ) -> Result<Fragment<'_>, Bad> {
     let header_bytes = checksum.fragment_header_bytes();
-    let bytes = bytes
-        .get(..(block_rest(at) as usize).min(bytes.len()))
-        .unwrap_or_default();
+    let bytes = bytes.get(..(block_rest(at) as usize).min(bytes.len())).unwrap_or_default();
     let (header, rest) = bytes.split_at_checked(header_bytes).ok_or(Bad::Short)?;
     let (sum, fields) = header.split_at_checked(checksum.sum_bytes()).ok_or(Bad::Short)?;
     let fields: &[u8; 7] = fields.try_into().map_err(|_| Bad::Short)?;
@@ -360,19 +337,13 @@ pub fn read_fragment(
     if sum == 0 && *fields == [0; 7] {
         return Err(Bad::Zeros);
     }
-    let Fields {
-        length,
-        code,
-        log_number,
-    } = Fields::from_bytes(*fields);
+    let Fields { length, code, log_number } = Fields::from_bytes(*fields);
     if !expect.accepts(log_number) {
         return Err(Bad::LogNumber);
     }
     let payload = rest.get(..usize::from(length)).ok_or(Bad::Short)?;
     // No segment reaches 4 GiB, but a forged one may say so.
-    let end = at
-        .checked_add(header_bytes as u32 + u32::from(length))
-        .ok_or(Bad::Short)?;
+    let end = at.checked_add(header_bytes as u32 + u32::from(length)).ok_or(Bad::Short)?;
     let part = Part::from_code(code >> 4);
     let previous = match part {
         Part::Full | Part::First => None,
@@ -384,17 +355,6 @@ pub fn read_fragment(
         return Err(Bad::Checksum);
     }
     let kind = Kind::from_code(code & 15).ok_or(Bad::Unknown(code & 15))?;
-    let record = RecordType {
-        kind,
-        begins: code & 0x40 != 0,
-        ends: code & 0x80 != 0,
-    };
-    Ok(Fragment {
-        record,
-        part,
-        log_number,
-        payload,
-        sum,
-        end,
-    })
+    let record = RecordType { kind, begins: code & 0x40 != 0, ends: code & 0x80 != 0 };
+    Ok(Fragment { record, part, log_number, payload, sum, end })
 }

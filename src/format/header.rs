@@ -61,10 +61,7 @@ pub enum HeaderError {
 impl HeaderError {
     /// Whether a newer version of this code could read the file.
     pub const fn is_newer(self) -> bool {
-        matches!(
-            self,
-            HeaderError::Version(_) | HeaderError::Features(_) | HeaderError::ChecksumKind(_)
-        )
+        matches!(self, HeaderError::Version(_) | HeaderError::Features(_) | HeaderError::ChecksumKind(_))
     }
 }
 
@@ -121,16 +118,8 @@ impl Header {
         let checksum = Checksum::from_code(checksum).ok_or(HeaderError::ChecksumKind(checksum))?;
         let log_id = cursor.array().map(u128::from_le_bytes).ok_or(HeaderError::Short)?;
         let number = cursor.u64().ok_or(HeaderError::Short)?;
-        let number = u32::try_from(number)
-            .ok()
-            .filter(|n| *n != 0)
-            .ok_or(HeaderError::Number(number))?;
+        let number = u32::try_from(number).ok().filter(|n| *n != 0).ok_or(HeaderError::Number(number))?;
         let log_number = cursor.u32().ok_or(HeaderError::Short)?;
-        Ok(Header {
-            checksum,
-            log_id,
-            number,
-            log_number,
-        })
+        Ok(Header { checksum, log_id, number, log_number })
     }
 }

@@ -76,10 +76,7 @@ impl<'a> Tombstone<'a> {
         let malformed = Malformed("tombstone");
         let mut rest = payload;
         array(&mut rest, 2, malformed)?;
-        Ok(Tombstone {
-            index: uint(&mut rest, malformed)?,
-            key: bin(&mut rest, malformed)?,
-        })
+        Ok(Tombstone { index: uint(&mut rest, malformed)?, key: bin(&mut rest, malformed)? })
     }
 }
 
@@ -169,11 +166,7 @@ impl<'a> MetaRecord<'a> {
         let mut rest = payload;
         array(&mut rest, 2, malformed)?;
         let key = bin(&mut rest, malformed)?;
-        let value = if nil(&mut rest) {
-            None
-        } else {
-            Some(bin(&mut rest, malformed)?)
-        };
+        let value = if nil(&mut rest) { None } else { Some(bin(&mut rest, malformed)?) };
         Ok(MetaRecord { key, value })
     }
 }
@@ -200,10 +193,7 @@ impl Resume {
         let malformed = Malformed("resume");
         let mut rest = payload;
         array(&mut rest, 2, malformed)?;
-        Ok(Resume {
-            before: u32(&mut rest, malformed)?,
-            next: u32(&mut rest, malformed)?,
-        })
+        Ok(Resume { before: u32(&mut rest, malformed)?, next: u32(&mut rest, malformed)? })
     }
 }
 
@@ -235,10 +225,7 @@ impl Gap {
         let end = u32(&mut rest, malformed)?;
         let first = option(&mut rest, malformed)?;
         let last = option(&mut rest, malformed)?;
-        Ok(Gap {
-            end,
-            indexes: first.zip(last),
-        })
+        Ok(Gap { end, indexes: first.zip(last) })
     }
 }
 
@@ -342,11 +329,7 @@ impl HeadStamp {
             None => {
                 put!(write_nil(out));
             }
-            Some(Predecessor {
-                number,
-                log_number,
-                end,
-            }) => {
+            Some(Predecessor { number, log_number, end }) => {
                 put!(write_array_len(out, 3));
                 for part in [number, log_number, end] {
                     put!(write_uint(out, part.into()));
@@ -391,16 +374,9 @@ impl HeadStamp {
             None
         } else {
             array(&mut rest, 3, malformed)?;
-            let [number, log_number, end] = [
-                u32(&mut rest, malformed)?,
-                u32(&mut rest, malformed)?,
-                u32(&mut rest, malformed)?,
-            ];
-            Some(Predecessor {
-                number,
-                log_number,
-                end,
-            })
+            let [number, log_number, end] =
+                [u32(&mut rest, malformed)?, u32(&mut rest, malformed)?, u32(&mut rest, malformed)?];
+            Some(Predecessor { number, log_number, end })
         };
         array(&mut rest, 2, malformed)?;
         let durable = position(&mut rest, malformed)?;
@@ -414,20 +390,14 @@ impl HeadStamp {
             option(&mut rest, malformed)?.map_or(Next::Unset, Next::At)
         };
         let order = uint(&mut rest, malformed)?;
-        let order = u8::try_from(order)
-            .ok()
-            .and_then(IndexOrder::from_code)
-            .ok_or(malformed)?;
+        let order = u8::try_from(order).ok().and_then(IndexOrder::from_code).ok_or(malformed)?;
         let count = read_array_len(&mut rest).map_err(|_| malformed)?;
         let mut truncations = Vec::new();
         for _ in 0..count {
             array(&mut rest, 4, malformed)?;
             let (what, index) = (uint(&mut rest, malformed)?, uint(&mut rest, malformed)?);
             let truncation = Truncation::from_parts(what, index).ok_or(malformed)?;
-            truncations.push(TruncationAt {
-                truncation,
-                position: position(&mut rest, malformed)?,
-            });
+            truncations.push(TruncationAt { truncation, position: position(&mut rest, malformed)? });
         }
         let count = read_map_len(&mut rest).map_err(|_| malformed)?;
         let mut meta = BTreeMap::new();
@@ -436,20 +406,8 @@ impl HeadStamp {
             meta.insert(key, bin(&mut rest, malformed)?.to_vec());
         }
         let time_ms = uint(&mut rest, malformed)?;
-        let state = State {
-            floor,
-            retired,
-            next,
-            order,
-        };
-        Ok(HeadStamp {
-            predecessor,
-            durable,
-            state,
-            truncations,
-            meta,
-            time_ms,
-        })
+        let state = State { floor, retired, next, order };
+        Ok(HeadStamp { predecessor, durable, state, truncations, meta, time_ms })
     }
 }
 
@@ -501,11 +459,7 @@ fn nil(rest: &mut &[u8]) -> bool {
 }
 
 fn option(rest: &mut &[u8], malformed: Malformed) -> Result<Option<u64>, Malformed> {
-    if nil(rest) {
-        Ok(None)
-    } else {
-        uint(rest, malformed).map(Some)
-    }
+    if nil(rest) { Ok(None) } else { uint(rest, malformed).map(Some) }
 }
 
 /// One MessagePack object off the front.

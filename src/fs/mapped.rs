@@ -45,13 +45,7 @@ impl MappedRegion {
         let map = MmapOptions::new().len(length).map_raw(&file)?;
         // A kernel without huge pages says EINVAL and gives small ones.
         let _ = map.advise(Advice::HugePage);
-        Ok(Self {
-            map,
-            file,
-            capacity,
-            ready: AtomicU64::new(0),
-            placing: AtomicBool::new(false),
-        })
+        Ok(Self { map, file, capacity, ready: AtomicU64::new(0), placing: AtomicBool::new(false) })
     }
 
     /// Takes the page faults now, in the preparing thread, rather than one by one in the writer. Best effort: what is
@@ -60,11 +54,7 @@ impl MappedRegion {
         let mut at = from;
         while at < to {
             let step_end = (at / POPULATE_STEP + 1).saturating_mul(POPULATE_STEP).min(to);
-            if self
-                .map
-                .advise_range(Advice::PopulateWrite, at as usize, (step_end - at) as usize)
-                .is_err()
-            {
+            if self.map.advise_range(Advice::PopulateWrite, at as usize, (step_end - at) as usize).is_err() {
                 return;
             }
             at = step_end;
@@ -88,15 +78,9 @@ impl Region for MappedRegion {
     }
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        check_bounds(
-            at.saturating_add(bytes.len() as u64),
-            self.ready.load(Ordering::Acquire),
-        )?;
+        check_bounds(at.saturating_add(bytes.len() as u64), self.ready.load(Ordering::Acquire))?;
         if self.placing.swap(true, Ordering::Acquire) {
-            return Err(io::Error::new(
-                ErrorKind::ResourceBusy,
-                "two threads place into one region at once",
-            ));
+            return Err(io::Error::new(ErrorKind::ResourceBusy, "two threads place into one region at once"));
         }
         // SAFETY: `at + len <= ready <= capacity`, the length of the mapping, so that the destination lies inside it;
         // `capacity` fitted a `usize`, so `at` does. The mapping is writable and lives as long as `self`. No reference
@@ -181,10 +165,7 @@ mod tests {
         }
         region.prepare(MIB, 2 * MIB).unwrap();
         region.place(b"ab", MIB - 1).unwrap();
-        assert_eq!(
-            region.prepare(0, 2 * MIB + 1).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
+        assert_eq!(region.prepare(0, 2 * MIB + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -216,9 +197,7 @@ mod tests {
     fn dropping_the_region_unmaps_it() {
         let mapped_names = |path: &Path| {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-            maps.lines()
-                .filter(|line| line.ends_with(path.to_str().unwrap()))
-                .count()
+            maps.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count()
         };
         let dir = tempfile::tempdir().unwrap();
         let (_file, region) = mapped(dir.path(), MIB);

@@ -41,10 +41,7 @@ impl Fs for OsFs {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             match entry.file_type() {
-                Ok(kind) => entries.push(DirEntry {
-                    name: entry.file_name(),
-                    is_file: kind.is_file(),
-                }),
+                Ok(kind) => entries.push(DirEntry { name: entry.file_name(), is_file: kind.is_file() }),
                 // Removed by another process since the name was read.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -55,10 +52,7 @@ impl Fs for OsFs {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options
-            .read(true)
-            .write(access != Access::Read)
-            .create_new(access == Access::CreateNew);
+        options.read(true).write(access != Access::Read).create_new(access == Access::CreateNew);
         let file = open_regular(path, &mut options)?;
         Ok(Arc::new(OsFile { file }))
     }
@@ -122,11 +116,7 @@ fn parent(dir: &Path) -> Option<PathBuf> {
 
 /// The empty path, which `Path::parent` gives for a bare name, means the current directory.
 fn dir_or_current(dir: &Path) -> &Path {
-    if dir.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        dir
-    }
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
 fn settle_empty_dir(dir: &Path, parent: &Path) -> io::Result<()> {
@@ -199,11 +189,7 @@ impl File for OsFile {
     fn sync(&self) -> io::Result<()> {
         // `fdatasync` writes a changed size too, as that is needed to read the data. macOS needs the full sync, which
         // std asks for there.
-        if cfg!(target_os = "linux") {
-            self.file.sync_data()
-        } else {
-            self.file.sync_all()
-        }
+        if cfg!(target_os = "linux") { self.file.sync_data() } else { self.file.sync_all() }
     }
 
     fn drop_cache(&self) {
@@ -218,11 +204,7 @@ impl File for OsFile {
             return Ok(Arc::new(super::mapped::MappedRegion::new(file, capacity)?));
         }
         let zero_filled = placement != Placement::Growing;
-        Ok(Arc::new(WrittenRegion {
-            file: self,
-            capacity,
-            zero_filled,
-        }))
+        Ok(Arc::new(WrittenRegion { file: self, capacity, zero_filled }))
     }
 }
 
@@ -262,8 +244,7 @@ impl Region for WrittenRegion {
             return Ok(());
         }
         let size_before = self.file.size()?;
-        self.fill_with_zeros(from, to)
-            .inspect_err(|_| cut_back(&self.file.file, size_before))
+        self.fill_with_zeros(from, to).inspect_err(|_| cut_back(&self.file.file, size_before))
     }
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -277,10 +258,7 @@ pub(super) fn check_bounds(end: u64, limit: u64) -> io::Result<()> {
     if end <= limit {
         return Ok(());
     }
-    Err(io::Error::new(
-        ErrorKind::InvalidInput,
-        format!("byte {end} is behind the end of the region, {limit}"),
-    ))
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("byte {end} is behind the end of the region, {limit}")))
 }
 
 /// Gives back what a failed preparation got, so that a full disk gets its last space back. The error that led here is
@@ -365,13 +343,7 @@ mod tests {
         assert!(OsFs.create_dir_all(&deep.join("f")).is_err());
         assert!(OsFs.create_dir_all(&deep.join("f/g")).is_err());
         let names = OsFs.list(&dir.path().join("a")).unwrap();
-        assert_eq!(
-            names,
-            [DirEntry {
-                name: "b".into(),
-                is_file: false
-            }]
-        );
+        assert_eq!(names, [DirEntry { name: "b".into(), is_file: false }]);
         OsFs.create_dir_all(Path::new("")).unwrap();
         OsFs.create_dir_all(Path::new(".")).unwrap();
         OsFs.sync_dir(Path::new("")).unwrap();
@@ -393,10 +365,7 @@ mod tests {
     fn only_regular_files_are_opened() {
         let dir = tempfile::tempdir().unwrap();
         assert!(OsFs.open(dir.path(), Access::Read).is_err());
-        assert_eq!(
-            OsFs.open(&dir.path().join("none"), Access::Write).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(OsFs.open(&dir.path().join("none"), Access::Write).unwrap_err().kind(), ErrorKind::NotFound);
         file_in(dir.path());
         let again = OsFs.open(&dir.path().join("f"), Access::CreateNew);
         assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
@@ -425,14 +394,8 @@ mod tests {
         let mut tail = [0; 4];
         file.read_at(&mut tail, end - 4).unwrap();
         assert_eq!(&tail, b"\0abc");
-        assert_eq!(
-            region.place(b"abc", end - 2).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
-        assert_eq!(
-            region.place(b"abc", u64::MAX).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
+        assert_eq!(region.place(b"abc", end - 2).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(region.place(b"abc", u64::MAX).unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(region.prepare(0, end + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
@@ -444,11 +407,7 @@ mod tests {
         let (mut longest, mut refused) = (0, 1 << 63);
         while refused - longest > 1 {
             let middle = longest + (refused - longest) / 2;
-            *if file.set_size(middle).is_ok() {
-                &mut longest
-            } else {
-                &mut refused
-            } = middle;
+            *if file.set_size(middle).is_ok() { &mut longest } else { &mut refused } = middle;
         }
         let step = ZERO_STEP as u64;
         let size_before = longest - 2 * step;
@@ -475,10 +434,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         file_in(dir.path()).write_at(b"x", 0).unwrap();
         OsFs.hard_link(&at("f"), &at("g")).unwrap();
-        assert_eq!(
-            OsFs.hard_link(&at("f"), &at("g")).unwrap_err().kind(),
-            ErrorKind::AlreadyExists
-        );
+        assert_eq!(OsFs.hard_link(&at("f"), &at("g")).unwrap_err().kind(), ErrorKind::AlreadyExists);
         OsFs.rename(&at("f"), &at("h")).unwrap();
         OsFs.remove(&at("g")).unwrap();
         OsFs.sync_dir(dir.path()).unwrap();

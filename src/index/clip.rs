@@ -14,11 +14,7 @@ pub(crate) struct Clip {
 
 impl Clip {
     /// Nothing is hidden.
-    pub(crate) const ALL: Clip = Clip {
-        lo: 0,
-        hi: u64::MAX,
-        is_empty: false,
-    };
+    pub(crate) const ALL: Clip = Clip { lo: 0, hi: u64::MAX, is_empty: false };
 
     pub(crate) fn truncate(&mut self, truncation: Truncation) {
         match truncation {

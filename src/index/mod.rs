@@ -122,9 +122,7 @@ impl Index {
         self.consistent(|| {
             let tail = self.tail();
             let table = self.table.load();
-            let place = table
-                .find(index)
-                .filter(|place| self.is_live(index, place.position(), tail));
+            let place = table.find(index).filter(|place| self.is_live(index, place.position(), tail));
             // An entry above the tail is about to be published; for this reader it does not exist yet.
             found(&table, place, tail)
         })
@@ -170,10 +168,7 @@ impl Index {
     pub(crate) fn first_from(&self, mut index: u64, table: &Table, tail: Position) -> Option<u64> {
         loop {
             index = table.at_or_above(index)?;
-            if table
-                .find(index)
-                .is_some_and(|place| self.is_live(index, place.position(), tail))
-            {
+            if table.find(index).is_some_and(|place| self.is_live(index, place.position(), tail)) {
                 return Some(index);
             }
             index = index.checked_add(1)?;
@@ -184,10 +179,7 @@ impl Index {
     pub(crate) fn last_to(&self, mut index: u64, table: &Table, tail: Position) -> Option<u64> {
         loop {
             index = table.at_or_below(index)?;
-            if table
-                .find(index)
-                .is_some_and(|place| self.is_live(index, place.position(), tail))
-            {
+            if table.find(index).is_some_and(|place| self.is_live(index, place.position(), tail)) {
                 return Some(index);
             }
             index = index.checked_sub(1)?;
@@ -196,21 +188,14 @@ impl Index {
 
     /// The log as it is now, for iterators.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let kept = Arc::new(Kept {
-            lo: AtomicU64::new(0),
-            hi: AtomicU64::new(u64::MAX),
-        });
+        let kept = Arc::new(Kept { lo: AtomicU64::new(0), hi: AtomicU64::new(u64::MAX) });
         // Registered first, so that no truncation behind the snapshot is missed; one before it is counted twice,
         // which takes nothing from what the snapshot holds.
         let mut snapshots = self.snapshots.lock();
         snapshots.retain(|kept| kept.strong_count() > 0);
         snapshots.push(Arc::downgrade(&kept));
         drop(snapshots);
-        self.consistent(|| Snapshot {
-            tail: self.tail(),
-            table: self.table.load_full(),
-            kept: kept.clone(),
-        })
+        self.consistent(|| Snapshot { tail: self.tail(), table: self.table.load_full(), kept: kept.clone() })
     }
 
     // What follows is called by the one writer.
@@ -284,15 +269,12 @@ impl Index {
     /// A tombstone counts only for an entry that stands before it: its index may have been freed and written again.
     pub(crate) fn recount(&self, taken: u64) {
         let table = self.table.load();
-        self.deleted
-            .retain(|index, at| table.find(*index).is_some_and(|place| place.position() < *at));
+        self.deleted.retain(|index, at| table.find(*index).is_some_and(|place| place.position() < *at));
         let deleted = self.deleted.len() as u64;
         self.deleted_len.store(deleted, Ordering::Release);
         self.live.store(taken.saturating_sub(deleted), Ordering::Release);
-        self.first_hint
-            .store(table.at_or_above(0).unwrap_or(u64::MAX), Ordering::Release);
-        self.last_hint
-            .store(table.at_or_below(u64::MAX).unwrap_or(0), Ordering::Release);
+        self.first_hint.store(table.at_or_above(0).unwrap_or(u64::MAX), Ordering::Release);
+        self.last_hint.store(table.at_or_below(u64::MAX).unwrap_or(0), Ordering::Release);
     }
 
     /// Notes a deletion found in a footer; `recount` follows.
@@ -304,13 +286,7 @@ impl Index {
 
     /// Bytes of memory the index holds.
     pub(crate) fn memory(&self) -> u64 {
-        let rows: usize = self
-            .table
-            .load()
-            .rows()
-            .iter()
-            .map(|row| row.memory() + size_of::<Row>())
-            .sum();
+        let rows: usize = self.table.load().rows().iter().map(|row| row.memory() + size_of::<Row>()).sum();
         (rows + self.deleted.capacity() * size_of::<(u64, Position)>()) as u64
     }
 }

@@ -70,9 +70,7 @@ impl Row {
 
     /// Taken indexes that truncations have left.
     pub(crate) fn count(&self) -> u64 {
-        self.clip
-            .bounds()
-            .map_or(0, |(lo, hi)| either!(&self.indexes, indexes => indexes.count(lo, hi)))
+        self.clip.bounds().map_or(0, |(lo, hi)| either!(&self.indexes, indexes => indexes.count(lo, hi)))
     }
 
     /// Whether an entry begins at `offset`.
@@ -153,14 +151,7 @@ impl Table {
         let mut spans: Vec<Span> = rows[..fixed]
             .iter()
             .enumerate()
-            .filter_map(|(row, this)| {
-                this.bounds().map(|(low, high)| Span {
-                    low,
-                    high,
-                    row,
-                    high_so_far: high,
-                })
-            })
+            .filter_map(|(row, this)| this.bounds().map(|(low, high)| Span { low, high, row, high_so_far: high }))
             .collect();
         spans.sort_unstable_by_key(|span| span.low);
         let mut high_so_far = 0;
@@ -178,10 +169,7 @@ impl Table {
     /// The rows, but the last, whose span reaches `index`; those that begin above it are not among them.
     fn spans_at(&self, index: u64) -> impl Iterator<Item = &Span> {
         let begun = self.spans.partition_point(|span| span.low <= index);
-        let reaching = self.spans[..begun]
-            .iter()
-            .rev()
-            .take_while(move |span| span.high_so_far >= index);
+        let reaching = self.spans[..begun].iter().rev().take_while(move |span| span.high_so_far >= index);
         reaching.filter(move |span| span.high >= index)
     }
 
@@ -198,10 +186,7 @@ impl Table {
     /// The lowest taken index at or above `index`.
     pub(crate) fn at_or_above(&self, index: u64) -> Option<u64> {
         let active = self.rows.last().and_then(|row| row.at_or_above(index));
-        let reaching = self
-            .spans_at(index)
-            .filter_map(|span| self.rows[span.row].at_or_above(index))
-            .min();
+        let reaching = self.spans_at(index).filter_map(|span| self.rows[span.row].at_or_above(index)).min();
         let begun = self.spans.partition_point(|span| span.low <= index);
         let later = self.spans.get(begun).map(|span| span.low);
         [active, reaching, later].into_iter().flatten().min()
@@ -230,12 +215,7 @@ impl Table {
 
     /// The error where an absent index may have been lost to damage.
     pub(crate) fn lost_at(&self, index: u64) -> Option<Error> {
-        let range = self
-            .lost
-            .iter()
-            .find(|range| (range.first..=range.last).contains(&index))?;
-        Some(Error::Lost {
-            segment: range.segment.into(),
-        })
+        let range = self.lost.iter().find(|range| (range.first..=range.last).contains(&index))?;
+        Some(Error::Lost { segment: range.segment.into() })
     }
 }

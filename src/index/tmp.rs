@@ -51,11 +51,7 @@ impl Dense {
     /// Base, first place and end place.
     fn span(&self) -> (u64, usize, usize) {
         let len = self.len.load(Ordering::Acquire);
-        (
-            self.base.load(Ordering::Relaxed),
-            self.skipped.load(Ordering::Relaxed).min(len),
-            len,
-        )
+        (self.base.load(Ordering::Relaxed), self.skipped.load(Ordering::Relaxed).min(len), len)
     }
 
     /// The first and last index.
@@ -70,10 +66,7 @@ impl Dense {
         if place < skipped || place >= len {
             return None;
         }
-        Some((
-            self.offset(place)?,
-            if place + 1 < len { self.offset(place + 1) } else { None },
-        ))
+        Some((self.offset(place)?, if place + 1 < len { self.offset(place + 1) } else { None }))
     }
 
     /// Takes `index` where it is the next one, or the first of an empty array.
@@ -97,10 +90,7 @@ impl Dense {
 
     fn truncate(&self, clip: Clip) {
         let Some((first, last)) = self.bounds() else { return };
-        let left = clip
-            .bounds()
-            .map(|(lo, hi)| (lo.max(first), hi.min(last)))
-            .filter(|(lo, hi)| lo <= hi);
+        let left = clip.bounds().map(|(lo, hi)| (lo.max(first), hi.min(last))).filter(|(lo, hi)| lo <= hi);
         let base = self.base.load(Ordering::Relaxed);
         let (skipped, len) = left.map_or((0, 0), |(lo, hi)| ((lo - base) as usize, (hi - base) as usize + 1));
         // An array that became empty starts anew: the next index gives it a base.
@@ -132,11 +122,7 @@ impl Tmp {
     }
 
     pub(crate) fn at_or_above(&self, index: u64) -> Option<u64> {
-        let dense = self
-            .dense
-            .bounds()
-            .filter(|(_, last)| *last >= index)
-            .map(|(first, _)| first.max(index));
+        let dense = self.dense.bounds().filter(|(_, last)| *last >= index).map(|(first, _)| first.max(index));
         if !self.has_scattered() {
             return dense;
         }
@@ -145,20 +131,11 @@ impl Tmp {
     }
 
     pub(crate) fn at_or_below(&self, index: u64) -> Option<u64> {
-        let dense = self
-            .dense
-            .bounds()
-            .filter(|(first, _)| *first <= index)
-            .map(|(_, last)| last.min(index));
+        let dense = self.dense.bounds().filter(|(first, _)| *first <= index).map(|(_, last)| last.min(index));
         if !self.has_scattered() {
             return dense;
         }
-        let scattered = self
-            .scattered
-            .read()
-            .range(..=index)
-            .next_back()
-            .map(|(index, _)| *index);
+        let scattered = self.scattered.read().range(..=index).next_back().map(|(index, _)| *index);
         dense.max(scattered)
     }
 
@@ -167,11 +144,7 @@ impl Tmp {
             let (first, last) = (first.max(lo), last.min(hi));
             if first <= last { last - first + 1 } else { 0 }
         });
-        let scattered = if self.has_scattered() && lo <= hi {
-            self.scattered.read().range(lo..=hi).count()
-        } else {
-            0
-        };
+        let scattered = if self.has_scattered() && lo <= hi { self.scattered.read().range(lo..=hi).count() } else { 0 };
         dense + scattered as u64
     }
 
@@ -201,14 +174,9 @@ impl Tmp {
     pub(crate) fn truncate_before(&self, offset: u32, clip: Clip) {
         let (runs, offsets) = self.to_runs();
         let indexes = runs.iter().flat_map(|run| run.first..=run.last());
-        let kept = indexes
-            .zip(offsets)
-            .filter(|(index, at)| *at >= offset || clip.contains(*index));
+        let kept = indexes.zip(offsets).filter(|(index, at)| *at >= offset || clip.contains(*index));
         let kept: Vec<(u64, u32)> = kept.collect();
-        self.truncate(Clip {
-            is_empty: true,
-            ..Clip::ALL
-        });
+        self.truncate(Clip { is_empty: true, ..Clip::ALL });
         kept.into_iter().for_each(|(index, at)| self.insert(index, at));
     }
 
@@ -238,13 +206,7 @@ impl Tmp {
 
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
-        let dense: usize = self
-            .dense
-            .chunks
-            .iter()
-            .filter_map(|chunk| chunk.get())
-            .map(|chunk| chunk.len() * 4)
-            .sum();
+        let dense: usize = self.dense.chunks.iter().filter_map(|chunk| chunk.get()).map(|chunk| chunk.len() * 4).sum();
         // An ordered map keeps about 11 of these in a node with some slack.
         dense + self.scattered_len.load(Ordering::Relaxed) * 24
     }

@@ -81,23 +81,12 @@ impl Log {
         let entries = writer.contents.tmp.len() as u64;
         self.options.segment_entries.is_some_and(|most| entries >= most)
             || self.end_behind(active, group) > self.options.segment_bytes
-            || self
-                .options
-                .segment_age
-                .is_some_and(|age| writer.begun.elapsed() >= age)
+            || self.options.segment_age.is_some_and(|age| writer.begun.elapsed() >= age)
     }
 
     /// Frames, places, applies and publishes; there is room.
     fn place(&self, writer: &mut Writer, group: &Group, placed: &mut dyn FnMut(Position)) -> Result<Position> {
-        let Writer {
-            contents,
-            active,
-            marked,
-            starts,
-            truncated_at,
-            wishes,
-            ..
-        } = writer;
+        let Writer { contents, active, marked, starts, truncated_at, wishes, .. } = writer;
         let Some(active) = active else {
             return Err(Error::Closed);
         };
@@ -110,11 +99,7 @@ impl Log {
         let count = items().count();
         starts.clear();
         for (place, item) in items().enumerate() {
-            let record = RecordType {
-                kind: item.op.kind(),
-                begins: place == 0,
-                ends: place + 1 == count,
-            };
+            let record = RecordType { kind: item.op.kind(), begins: place == 0, ends: place + 1 == count };
             let digest = item.digest.clone().filter(|_| group.checksum == active.framer.checksum);
             starts.push(active.frame(record, group.payload(item), digest));
         }
@@ -158,19 +143,13 @@ impl Log {
         if let Next::At(next) = writer.contents.state.next {
             self.next_guess.store(next, Ordering::Relaxed);
         }
-        self.counters.appended(
-            items().filter(|item| matches!(item.op, Op::Put(_))).count() as u64,
-            bytes,
-        );
+        self.counters.appended(items().filter(|item| matches!(item.op, Op::Put(_))).count() as u64, bytes);
         let Some(active) = &writer.active else { return };
         let (end, prepared) = (u64::from(active.end), active.segment.prepared.load(Ordering::Relaxed));
         let segment_bytes = self.options.segment_bytes;
         let entries = writer.contents.tmp.len() as u64;
-        let half_full = end >= segment_bytes / 2
-            || self
-                .options
-                .segment_entries
-                .is_some_and(|most| entries >= most.div_ceil(2));
+        let half_full =
+            end >= segment_bytes / 2 || self.options.segment_entries.is_some_and(|most| entries >= most.div_ceil(2));
         if end >= prepared / 2 && prepared < segment_bytes && writer.wishes.room.is_none() {
             self.want_room(writer, (2 * prepared).min(segment_bytes));
         }

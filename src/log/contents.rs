@@ -34,11 +34,7 @@ impl Journal {
         clip.truncate(at.truncation);
         self.tombstones.retain(|index, _| clip.contains(*index));
         // Earlier segments hold nothing behind a reset, and of two truncations of a kind the tighter one hides all.
-        if self
-            .truncations
-            .iter()
-            .any(|other| matches!(other.truncation, Truncation::Reset(_)))
-        {
+        if self.truncations.iter().any(|other| matches!(other.truncation, Truncation::Reset(_))) {
             return;
         }
         let is_looser = |other: &TruncationAt| match (other.truncation, at.truncation) {
@@ -60,10 +56,7 @@ impl Journal {
     /// The footer of a segment with these indexes.
     pub(crate) fn to_footer(&self, tmp: &Tmp, resumes: &[(u32, u32)]) -> Footer {
         let (runs, offsets) = tmp.to_runs();
-        let tombstones = self.tombstones.iter().map(|(index, offset)| TombstoneAt {
-            index: *index,
-            offset: *offset,
-        });
+        let tombstones = self.tombstones.iter().map(|(index, offset)| TombstoneAt { index: *index, offset: *offset });
         Footer {
             runs,
             offsets,
@@ -94,12 +87,7 @@ impl Contents {
         let next = options.first_index.map_or(Next::Unset, Next::At);
         let floor = options.first_index.unwrap_or(0);
         Contents {
-            state: State {
-                floor,
-                retired: None,
-                next,
-                order: options.index_order,
-            },
+            state: State { floor, retired: None, next, order: options.index_order },
             meta: Arc::default(),
             index: Arc::new(Index::new(Position::ZERO)),
             journal: Journal::default(),
@@ -130,12 +118,7 @@ impl Contents {
             last.end = end;
         }
         self.tmp = Arc::default();
-        self.rows.push(Row {
-            segment,
-            indexes: Indexes::Tmp(self.tmp.clone()),
-            clip: Clip::ALL,
-            end: None,
-        });
+        self.rows.push(Row { segment, indexes: Indexes::Tmp(self.tmp.clone()), clip: Clip::ALL, end: None });
         std::mem::take(&mut self.journal)
     }
 
@@ -146,16 +129,10 @@ impl Contents {
             self.hidden.truncate(at.truncation);
         }
         for tombstone in &footer.tombstones {
-            self.index
-                .note_deleted(tombstone.index, Position::new(segment.number, tombstone.offset));
+            self.index.note_deleted(tombstone.index, Position::new(segment.number, tombstone.offset));
         }
         let indexes = Indexes::Sealed(Arc::new(Members::new(footer)));
-        self.rows.push(Row {
-            segment,
-            indexes,
-            clip: Clip::ALL,
-            end: Some(end),
-        });
+        self.rows.push(Row { segment, indexes, clip: Clip::ALL, end: Some(end) });
     }
 
     /// Takes what a head stamp says for the truth: what came before it may have been lost. Its truncations hide what
@@ -297,11 +274,7 @@ impl Contents {
                         state.next = Next::behind(index);
                     }
                     last_put = Some(index);
-                    puts = if puts.is_empty() {
-                        place..place + 1
-                    } else {
-                        puts.start..place + 1
-                    };
+                    puts = if puts.is_empty() { place..place + 1 } else { puts.start..place + 1 };
                 }
                 Op::Delete(index) => {
                     let is_put = |item: &Item| matches!(item.op, Op::Put(put) if put < index);
@@ -327,12 +300,8 @@ impl Contents {
         if sets().next().is_none() {
             return Ok(());
         }
-        let mut sizes: BTreeMap<Vec<u8>, usize> = self
-            .meta
-            .read()
-            .iter()
-            .map(|(key, value)| (key.clone(), key.len() + value.len()))
-            .collect();
+        let mut sizes: BTreeMap<Vec<u8>, usize> =
+            self.meta.read().iter().map(|(key, value)| (key.clone(), key.len() + value.len())).collect();
         for item in sets() {
             if let Ok(MetaRecord { key, value }) = MetaRecord::decode(group.payload(item)) {
                 match value {
@@ -343,11 +312,7 @@ impl Contents {
         }
         let (bytes, limit) = (sizes.values().sum::<usize>() as u64, Options::meta_bytes_max());
         if bytes > limit {
-            return Err(Error::TooLarge {
-                what: "metadata",
-                bytes,
-                limit,
-            });
+            return Err(Error::TooLarge { what: "metadata", bytes, limit });
         }
         Ok(())
     }
@@ -406,10 +371,7 @@ fn check_truncation(state: &State, truncation: Truncation) -> Result<bool> {
         Truncation::Before(index) => index <= state.floor,
         Truncation::After(index) => {
             if index.checked_add(1).is_some_and(|next| next < state.floor) {
-                return Err(Error::BelowFloor {
-                    index,
-                    floor: state.floor,
-                });
+                return Err(Error::BelowFloor { index, floor: state.floor });
             }
             match state.next {
                 Next::Unset => true,
@@ -427,10 +389,7 @@ fn check_order(state: &State, previous: Option<u64>, index: u64) -> Result<()> {
         return Err(Error::BatchDuplicate { index });
     }
     if index < state.floor {
-        return Err(Error::BelowFloor {
-            index,
-            floor: state.floor,
-        });
+        return Err(Error::BelowFloor { index, floor: state.floor });
     }
     let order = state.order;
     let expected = match (order, state.next) {
@@ -438,11 +397,7 @@ fn check_order(state: &State, previous: Option<u64>, index: u64) -> Result<()> {
         (_, Next::Exhausted) => return Err(Error::IndexExhausted),
         (_, Next::At(next)) => next,
     };
-    let fits = if order == IndexOrder::Sequential {
-        index == expected
-    } else {
-        index >= expected
-    };
+    let fits = if order == IndexOrder::Sequential { index == expected } else { index >= expected };
     match previous {
         _ if fits => Ok(()),
         Some(after) if order == IndexOrder::Sequential => Err(Error::BatchGap { after, index }),

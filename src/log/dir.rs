@@ -60,23 +60,13 @@ pub(crate) enum PrepareError {
 
 impl Dir {
     pub(crate) fn new(options: &Options) -> Self {
-        let manifest = Manifest {
-            generation: 0,
-            log_id: 0,
-            first: 1,
-            last: 0,
-            next: 1,
-            durable: Position::ZERO,
-        };
+        let manifest = Manifest { generation: 0, log_id: 0, first: 1, last: 0, next: 1, durable: Position::ZERO };
         Dir {
             fs: options.fs.clone(),
             path: options.dir.clone(),
             names: Names::new(&options.prefix),
             files: Arc::new(Files::new(options.fs.clone(), options.max_open_files)),
-            manifest: Mutex::new(ManifestFile {
-                now: manifest,
-                file: None,
-            }),
+            manifest: Mutex::new(ManifestFile { now: manifest, file: None }),
         }
     }
 
@@ -95,18 +85,14 @@ impl Dir {
     }
 
     pub(crate) fn sync_dir(&self) -> Result<()> {
-        self.fs
-            .sync_dir(&self.path)
-            .map_err(|e| Error::io("sync the directory", &self.path, e))
+        self.fs.sync_dir(&self.path).map_err(|e| Error::io("sync the directory", &self.path, e))
     }
 
     /// Makes the segment file `number` in the order: space, header, sync, directory sync, and only then the manifest
     /// says that it exists. A crash in between leaves a file without a head stamp, which open removes.
     pub(crate) fn prepare(&self, header: Header, how: Preparation) -> std::result::Result<Spare, PrepareError> {
         let path = self.segment_path(header.number);
-        let made = self
-            .create(&path, header, how)
-            .map_err(|e| Error::io_or_full("prepare", &path, e));
+        let made = self.create(&path, header, how).map_err(|e| Error::io_or_full("prepare", &path, e));
         let (file, region) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -115,13 +101,7 @@ impl Dir {
             }
         };
         self.register(&path, &*file, header).map_err(PrepareError::Fatal)?;
-        Ok(Spare {
-            header,
-            path,
-            file,
-            region,
-            prepared: how.prepared(),
-        })
+        Ok(Spare { header, path, file, region, prepared: how.prepared() })
     }
 
     fn create(
@@ -242,20 +222,12 @@ impl Preparation {
             (true, true) => Placement::Mapped,
             (true, false) => Placement::ZeroFilled,
         };
-        Preparation {
-            placement,
-            bytes: if options.preallocate { bytes } else { 0 },
-            capacity,
-        }
+        Preparation { placement, bytes: if options.preallocate { bytes } else { 0 }, capacity }
     }
 
     /// The end of the space that may be filled.
     pub(crate) fn prepared(&self) -> u64 {
-        if self.placement == Placement::Growing {
-            self.capacity
-        } else {
-            self.bytes
-        }
+        if self.placement == Placement::Growing { self.capacity } else { self.bytes }
     }
 }
 
@@ -285,6 +257,7 @@ pub(crate) fn draw_log_id() -> Result<u128> {
 }
 
 fn draw() -> Result<u64> {
-    getrandom::u64()
-        .map_err(|e| Error::io("draw random numbers from", Path::new("the system"), std::io::Error::other(e.to_string())))
+    getrandom::u64().map_err(|e| {
+        Error::io("draw random numbers from", Path::new("the system"), std::io::Error::other(e.to_string()))
+    })
 }

@@ -90,13 +90,7 @@ impl Group {
             Value::Encoded(encoded) => self.bytes.extend_from_slice(encoded),
             Value::Serialize(value) => encode_value(&mut self.bytes, value)?,
         }
-        self.items.push(Item {
-            op: Op::Put(index),
-            from: start,
-            to: self.bytes.len(),
-            digest: None,
-            skip: false,
-        });
+        self.items.push(Item { op: Op::Put(index), from: start, to: self.bytes.len(), digest: None, skip: false });
         self.set_index(self.items.len() - 1, start + HEAD_ROOM, index);
         Ok(())
     }
@@ -138,13 +132,7 @@ impl Group {
         let from = self.bytes.len();
         encode(&mut self.bytes);
         let to = self.bytes.len();
-        self.items.push(Item {
-            op,
-            from,
-            to,
-            digest: digest(self.checksum, &self.bytes[from..to]),
-            skip: false,
-        });
+        self.items.push(Item { op, from, to, digest: digest(self.checksum, &self.bytes[from..to]), skip: false });
     }
 
     /// Refuses what is over the limits.
@@ -153,20 +141,12 @@ impl Group {
         for item in &self.items {
             let bytes = (item.to - item.from) as u64;
             if bytes > record_bytes_max {
-                return Err(Error::TooLarge {
-                    what: "record",
-                    bytes,
-                    limit: record_bytes_max,
-                });
+                return Err(Error::TooLarge { what: "record", bytes, limit: record_bytes_max });
             }
             sum += bytes;
         }
         if sum > batch_bytes_max {
-            return Err(Error::TooLarge {
-                what: "batch",
-                bytes: sum,
-                limit: batch_bytes_max,
-            });
+            return Err(Error::TooLarge { what: "batch", bytes: sum, limit: batch_bytes_max });
         }
         Ok(())
     }
@@ -183,7 +163,5 @@ fn digest(checksum: Checksum, payload: &[u8]) -> Option<Digest> {
 /// Encodes a value with field names, so that old logs survive new fields and any MessagePack tool can read them.
 pub(crate) fn encode_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<()> {
     let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value.serialize(&mut serializer).map_err(|error| Error::Encode {
-        reason: error.to_string(),
-    })
+    value.serialize(&mut serializer).map_err(|error| Error::Encode { reason: error.to_string() })
 }

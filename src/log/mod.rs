@@ -119,10 +119,7 @@ pub(crate) struct Rotated {
 
 impl std::fmt::Debug for Rotated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rotated")
-            .field("segment", &self.segment.number)
-            .field("end", &self.end)
-            .finish()
+        f.debug_struct("Rotated").field("segment", &self.segment.number).field("end", &self.end).finish()
     }
 }
 
@@ -178,10 +175,7 @@ impl Log {
             return tail.offset() - durable.offset();
         }
         let table = self.index.table();
-        let rows = table
-            .rows()
-            .iter()
-            .filter(|row| u64::from(row.number()) >= durable.segment());
+        let rows = table.rows().iter().filter(|row| u64::from(row.number()) >= durable.segment());
         let all: u64 = rows.map(|row| row.bytes(tail)).sum();
         all.saturating_sub(durable.offset())
     }
@@ -249,8 +243,7 @@ impl Writer {
 
     /// Where the log ends.
     pub(crate) fn tail(&self) -> Position {
-        self.end()
-            .map_or(Position::ZERO, |end| Position::new(end.number, end.end))
+        self.end().map_or(Position::ZERO, |end| Position::new(end.number, end.end))
     }
 
     pub(crate) fn state(&self) -> State {
@@ -260,7 +253,5 @@ impl Writer {
 
 /// Milliseconds since 1970, for people and for retention by age only.
 pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -32,10 +32,7 @@ impl Log {
         let mut payload = Vec::new();
         stamp.encode(&mut payload);
         let header = spare.header;
-        let framer = Framer {
-            checksum: header.checksum,
-            log_number: header.log_number,
-        };
+        let framer = Framer { checksum: header.checksum, log_number: header.log_number };
         let stamp_end = framer.end(DATA_START.into(), payload.len() as u64);
         if stamp_end > spare.prepared {
             writer.spare = Some(spare);
@@ -43,13 +40,7 @@ impl Log {
             self.wish.notify_all();
             return Ok(false);
         }
-        let Spare {
-            path,
-            file,
-            region,
-            prepared,
-            ..
-        } = spare;
+        let Spare { path, file, region, prepared, .. } = spare;
         let mut segment = Segment::new(self.dir.files.clone(), path, header, stamp, Some(file));
         segment.prepared.store(prepared, Ordering::Release);
         segment.stamp_end = stamp_end as u32;
@@ -71,14 +62,7 @@ impl Log {
                 old.segment.last_write_ms.store(now_ms(), Ordering::Relaxed);
             }
             let (segment, end, framer) = (old.segment, old.end, old.framer);
-            writer.rotated.push_back(Rotated {
-                segment,
-                end,
-                framer,
-                journal,
-                tmp,
-                region: Some(old.region),
-            });
+            writer.rotated.push_back(Rotated { segment, end, framer, journal, tmp, region: Some(old.region) });
         }
         writer.begun = Instant::now();
         writer.syncs_asked = 0;
@@ -105,9 +89,7 @@ impl Log {
     }
 
     pub(super) fn want_room(&self, writer: &mut Writer, end: u64) {
-        let step = PREPARED_STEP
-            .min(self.options.segment_bytes.next_power_of_two())
-            .max(1 << 12);
+        let step = PREPARED_STEP.min(self.options.segment_bytes.next_power_of_two()).max(1 << 12);
         let end = end.next_multiple_of(step).max(writer.wishes.room.unwrap_or(0));
         writer.wishes.room = Some(end);
         self.wish.notify_all();
@@ -141,11 +123,6 @@ impl Log {
             manifest.now.log_id = draw_log_id()?;
         }
         let log_id = manifest.now.log_id;
-        Ok(Header {
-            checksum: self.options.checksum,
-            log_id,
-            number: number as u32,
-            log_number: draw_log_number()?,
-        })
+        Ok(Header { checksum: self.options.checksum, log_id, number: number as u32, log_number: draw_log_number()? })
     }
 }

@@ -118,18 +118,8 @@ pub(crate) fn judge(
         marked: Position::ZERO,
     };
     let last_known = survey.manifest.map_or(0, |manifest| manifest.last);
-    let mut judge = Judge {
-        dir,
-        rules,
-        report,
-        out,
-        last_known,
-        open_damage: None,
-    };
-    judge.follow(
-        survey.chain,
-        &survey.spares.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
-    )?;
+    let mut judge = Judge { dir, rules, report, out, last_known, open_damage: None };
+    judge.follow(survey.chain, &survey.spares.iter().map(|(number, _)| *number).collect::<Vec<_>>())?;
     Ok(judge.out)
 }
 
@@ -151,13 +141,7 @@ impl Judge<'_> {
         for (place, (link, known_end)) in chain.into_iter().zip(ends).enumerate() {
             let later: Vec<u32> = numbers[place + 1..].iter().chain(spares).copied().collect();
             let goes_on = match link {
-                Link::Hole {
-                    number,
-                    path,
-                    reason,
-                    is_missing,
-                    lost_header,
-                } => {
+                Link::Hole { number, path, reason, is_missing, lost_header } => {
                     // A file that the manifest names last was there, and so were the headers of all it knows.
                     let was_there = lost_header || is_missing && number == self.last_known;
                     self.hole((number, path, reason, is_missing), was_there, known_end, &later)?
@@ -193,38 +177,20 @@ impl Judge<'_> {
             return Ok(false);
         }
         let to = known_end.map_or(self.out.durable, |end| Position::new(number, end.end));
-        let to = if to.segment() == u64::from(number) {
-            to.offset()
-        } else {
-            0
-        };
-        self.damaged(Damage {
-            path,
-            segment: number.into(),
-            bytes: (0, to),
-            indexes: None,
-            reason,
-            is_missing,
-        });
+        let to = if to.segment() == u64::from(number) { to.offset() } else { 0 };
+        self.damaged(Damage { path, segment: number.into(), bytes: (0, to), indexes: None, reason, is_missing });
         if self.rules.on_damage == OnDamage::Stop {
             return Ok(false);
         }
         let contents = &self.out.contents;
         let (state, meta) = (contents.state, contents.meta.read().clone());
-        self.out.holes.push(HoleStart {
-            number,
-            predecessor: self.out.end,
-            state,
-            meta,
-        });
+        self.out.holes.push(HoleStart { number, predecessor: self.out.end, state, meta });
         self.out.end = known_end.or(self.out.end);
         Ok(true)
     }
 
     fn tail(&self) -> Position {
-        self.out
-            .end
-            .map_or(Position::ZERO, |end| Position::new(end.number, end.end))
+        self.out.end.map_or(Position::ZERO, |end| Position::new(end.number, end.end))
     }
 
     fn damaged(&mut self, damage: Damage) {
@@ -234,13 +200,7 @@ impl Judge<'_> {
     }
 
     fn highest_taken(&self) -> Option<u64> {
-        self.out
-            .contents
-            .rows()
-            .iter()
-            .filter_map(|row| row.bounds())
-            .map(|(_, high)| high)
-            .max()
+        self.out.contents.rows().iter().filter_map(|row| row.bounds()).map(|(_, high)| high).max()
     }
 
     /// The first good entry behind damage bounds what was lost.
@@ -255,11 +215,7 @@ impl Judge<'_> {
         if first <= last {
             let damage = &mut self.report.damage[place];
             damage.indexes = Some((first, last));
-            self.out.contents.lost.push(LostRange {
-                segment: damage.segment as u32,
-                first,
-                last,
-            });
+            self.out.contents.lost.push(LostRange { segment: damage.segment as u32, first, last });
         }
     }
 
@@ -294,10 +250,7 @@ impl Judge<'_> {
     }
 
     fn is_damaged(&self, number: u32) -> bool {
-        self.report
-            .damage
-            .iter()
-            .any(|damage| damage.segment == u64::from(number))
+        self.report.damage.iter().any(|damage| damage.segment == u64::from(number))
     }
 
     fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor) {
@@ -348,15 +301,9 @@ impl Judge<'_> {
                 continue;
             };
             match stop {
-                Stop::Bad {
-                    at,
-                    why: Bad::Unknown(kind),
-                } => {
+                Stop::Bad { at, why: Bad::Unknown(kind) } => {
                     let reason = format!("a record of unknown kind {kind} stands at byte {at}");
-                    return Err(Error::Unsupported {
-                        path: member.path,
-                        reason,
-                    });
+                    return Err(Error::Unsupported { path: member.path, reason });
                 }
                 Stop::Bad { at, why } if self.skip_damage(&mut scan, &member, at, why, limit)? => {}
                 stop => break stop,
@@ -372,11 +319,7 @@ impl Judge<'_> {
         let physical_end = scan.end();
         let resumes = std::mem::take(&mut scan.resumes);
         let mut window = scan.into_window();
-        self.out.end = Some(Predecessor {
-            number,
-            log_number,
-            end,
-        });
+        self.out.end = Some(Predecessor { number, log_number, end });
 
         // Does the log go on in the next segment, or does it end here, and rightly so?
         let reaches = known_end.is_some_and(|known| known.end == end);
@@ -390,11 +333,8 @@ impl Judge<'_> {
             goes_on = before_hole;
         } else if !reaches {
             let beyond = self.evidence_in(later)?;
-            self.out.durable = self
-                .out
-                .durable
-                .max(here.found.durable.unwrap_or_default())
-                .max(beyond.durable.unwrap_or_default());
+            self.out.durable =
+                self.out.durable.max(here.found.durable.unwrap_or_default()).max(beyond.durable.unwrap_or_default());
             let (at, reason) = match stop {
                 Stop::Bad { at, why } => (at, why.to_string()),
                 _ => (end, "the log ends before its durable end".to_owned()),
@@ -465,11 +405,7 @@ impl Judge<'_> {
         }
         // What was lost keeps its place: nothing is ever written over it.
         let log_number = known_end.map_or(member.header.log_number, |end| end.log_number);
-        self.out.end = Some(Predecessor {
-            number,
-            log_number,
-            end: to,
-        });
+        self.out.end = Some(Predecessor { number, log_number, end: to });
         true
     }
 
@@ -483,10 +419,7 @@ impl Judge<'_> {
             .filter(|found| found.at < limit && found.record.kind != Kind::Footer);
         let Some(found) = found else { return Ok(false) };
         // Behind W nothing is salvaged: it was never acknowledged.
-        let seen = evidence(&mut window, &member.header, at)?
-            .durable
-            .unwrap_or_default()
-            .max(self.out.durable);
+        let seen = evidence(&mut window, &member.header, at)?.durable.unwrap_or_default().max(self.out.durable);
         if Position::new(member.number, found.at) >= seen {
             return Ok(false);
         }
@@ -537,11 +470,7 @@ impl Judge<'_> {
 
     fn note_gap(&mut self, member: &Member, from: u32, gap: Gap) {
         if let Some((first, last)) = gap.indexes {
-            self.out.contents.lost.push(LostRange {
-                segment: member.number,
-                first,
-                last,
-            });
+            self.out.contents.lost.push(LostRange { segment: member.number, first, last });
         }
         self.report.gaps.push(Damage {
             path: member.path.clone(),
@@ -578,9 +507,7 @@ impl Judge<'_> {
             Kind::Resume => return Ok(true),
             Kind::HeadStamp | Kind::Gap | Kind::Padding | Kind::Footer => return Ok(false),
         };
-        self.out
-            .contents
-            .apply(op, payload, Position::new(number, scanned.start));
+        self.out.contents.apply(op, payload, Position::new(number, scanned.start));
         Ok(true)
     }
 }
@@ -602,24 +529,13 @@ fn evidence_here(window: &mut Window, member: &Member, end: u32, stop: Stop) -> 
         Stop::Limit => window.nonzero(end.into())?.is_none(),
     };
     if is_zero {
-        return Ok(Behind {
-            is_clean: true,
-            is_sealed: false,
-            found: Evidence::default(),
-        });
+        return Ok(Behind { is_clean: true, is_sealed: false, found: Evidence::default() });
     }
     let found = evidence(window, &member.header, end)?;
-    Ok(Behind {
-        is_clean: is_sealed,
-        is_sealed,
-        found,
-    })
+    Ok(Behind { is_clean: is_sealed, is_sealed, found })
 }
 
 /// The framer that goes on where a scan ended.
 pub(crate) fn framer(scanned: &ScannedSegment) -> Framer {
-    Framer {
-        checksum: scanned.member.header.checksum,
-        log_number: scanned.log_number,
-    }
+    Framer { checksum: scanned.member.header.checksum, log_number: scanned.log_number }
 }

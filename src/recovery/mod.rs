@@ -2,6 +2,8 @@
 //!
 //! The first two only read. What comes out of them decides, under the recovery mode, whether the log opens, and how.
 
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+
 mod judge;
 mod report;
 mod settle;
@@ -57,9 +59,7 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
                 read_only(examine(&options, &dir, &mut report)?.0)
             }
             Err(cause) => {
-                return Err(Error::ReadOnly {
-                    cause: std::sync::Arc::new(cause),
-                });
+                return Err(Error::ReadOnly { cause: std::sync::Arc::new(cause) });
             }
         },
     };
@@ -78,26 +78,16 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
 fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<(Judgement, Found)> {
     let survey = survey(dir)?;
     if survey.chain.is_empty() && survey.manifest.is_none() && !options.create {
-        return Err(Error::NotFound {
-            path: options.dir.clone(),
-        });
+        return Err(Error::NotFound { path: options.dir.clone() });
     }
     let rules = Rules {
-        on_damage: if options.recovery == RecoveryMode::Salvage {
-            OnDamage::Continue
-        } else {
-            OnDamage::Stop
-        },
+        on_damage: if options.recovery == RecoveryMode::Salvage { OnDamage::Continue } else { OnDamage::Stop },
         reads_all: options.recovery == RecoveryMode::Strict,
     };
     let mut found = take_found(dir, &survey, report);
     let mut judgement = judge(dir, survey, Contents::new(options), rules, report)?;
     let durable = judgement.durable;
-    if found
-        .spares
-        .iter()
-        .any(|(number, _)| *number <= durable.segment_number())
-    {
+    if found.spares.iter().any(|(number, _)| *number <= durable.segment_number()) {
         // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged.
         *report = RecoveryReport::default();
         let survey = survey_knowing(dir, durable)?;
@@ -110,9 +100,7 @@ fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<
 /// Creates the directory, durably, and takes the lock in it.
 pub(crate) fn lock(options: &Options, dir: &Dir) -> Result<Box<dyn Lock>> {
     if options.create {
-        dir.fs
-            .create_dir_all(&dir.path)
-            .map_err(|e| Error::io("create", &dir.path, e))?;
+        dir.fs.create_dir_all(&dir.path).map_err(|e| Error::io("create", &dir.path, e))?;
     }
     let path = dir.path.join(dir.names.lock());
     dir.fs.lock(&path).map_err(|e| match e.kind() {
@@ -127,10 +115,7 @@ fn take_found(dir: &Dir, survey: &Survey, report: &mut RecoveryReport) -> Found 
     report.is_manifest_lost = survey.is_manifest_lost;
     report.strays = survey.strays.iter().map(|number| dir.segment_path(*number)).collect();
     report.is_new = survey.chain.is_empty() && survey.manifest.is_none_or(|manifest| manifest.last == 0);
-    let first = survey
-        .chain
-        .first()
-        .map_or(survey.manifest.map_or(1, |m| m.first), Link::number);
+    let first = survey.chain.first().map_or(survey.manifest.map_or(1, |m| m.first), Link::number);
     let mut now = dir.manifest.lock();
     if let Some(manifest) = survey.manifest {
         now.now = manifest;
@@ -166,9 +151,7 @@ fn conclude(
     contents.raise_floor();
     contents.publish_rows();
     contents.recount();
-    let tail = judgement
-        .end
-        .map_or(Position::ZERO, |end| Position::new(end.number, end.end));
+    let tail = judgement.end.map_or(Position::ZERO, |end| Position::new(end.number, end.end));
     contents.index.publish(tail);
     let ends_clean = judgement.scanned.last().is_none_or(|last| last.ends_clean);
     let durable = found.manifest.map_or(Position::ZERO, |manifest| manifest.durable);
@@ -200,14 +183,8 @@ fn may_write(options: &Options, judgement: &Judgement, report: &RecoveryReport) 
         };
     }
     if let (RecoveryMode::Strict, Some((at, reason))) = (options.recovery, &judgement.torn) {
-        let path = options
-            .dir
-            .join(crate::position::Names::new(&options.prefix).segment(at.segment_number()));
-        return Err(Error::TornTail {
-            path,
-            at: at.offset(),
-            reason: reason.clone(),
-        });
+        let path = options.dir.join(crate::position::Names::new(&options.prefix).segment(at.segment_number()));
+        return Err(Error::TornTail { path, at: at.offset(), reason: reason.clone() });
     }
     Ok(None)
 }

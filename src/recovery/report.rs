@@ -86,9 +86,7 @@ pub struct Damage {
 impl Damage {
     pub(crate) fn to_error(&self) -> Error {
         if self.is_missing {
-            return Error::Missing {
-                path: self.path.clone(),
-            };
+            return Error::Missing { path: self.path.clone() };
         }
         Error::damaged(&self.path, self.bytes.0, self.reason.clone())
     }

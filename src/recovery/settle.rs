@@ -45,9 +45,7 @@ pub(crate) fn settle(
         // The manifest gave them up before; only the removal was not durable. Said again first, in both slots: after a
         // failed sync the slot that was read may be in the page cache only.
         dir.update_manifest_twice(|_| {})?;
-        report
-            .removed
-            .extend(found.leftovers.iter().map(|number| dir.segment_path(*number)));
+        report.removed.extend(found.leftovers.iter().map(|number| dir.segment_path(*number)));
         dir.unlink(found.leftovers.iter().copied())?;
     }
     let end = judgement.end;
@@ -55,11 +53,7 @@ pub(crate) fn settle(
     let is_active = judgement.contents.rows().last().is_some_and(|row| row.end.is_none());
     let mut scanned = std::mem::take(&mut judgement.scanned);
     if let Some(last) = scanned.last_mut()
-        && judgement
-            .contents
-            .rows()
-            .last()
-            .is_some_and(|row| row.number() == last.member.number)
+        && judgement.contents.rows().last().is_some_and(|row| row.number() == last.member.number)
     {
         last.journal = judgement.contents.journal.clone();
     }
@@ -105,11 +99,7 @@ fn drop_above(
         manifest.last = last;
         manifest.next = found.next;
     };
-    let mut above: Vec<u32> = dropped
-        .iter()
-        .copied()
-        .chain(found.spares.iter().map(|(n, _)| *n))
-        .collect();
+    let mut above: Vec<u32> = dropped.iter().copied().chain(found.spares.iter().map(|(n, _)| *n)).collect();
     above.retain(|number| *number > last);
     above.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
     above.dedup();
@@ -124,9 +114,7 @@ fn drop_above(
     if found.manifest.is_some() || last != 0 {
         dir.update_manifest_twice(change)?;
     }
-    report
-        .removed
-        .extend(above.iter().map(|number| dir.segment_path(*number)));
+    report.removed.extend(above.iter().map(|number| dir.segment_path(*number)));
     dir.unlink(above)
 }
 
@@ -153,23 +141,12 @@ fn kept_from(scanned: &ScannedSegment, durable: Position) -> u32 {
 fn write_kept(file: &Arc<dyn File>, scanned: &ScannedSegment, from: u32) -> Result<u64> {
     let resumes = &scanned.segment.resumes;
     let before = resumes.partition_point(|(at, _)| *at < from);
-    let log_number = before
-        .checked_sub(1)
-        .map_or(scanned.member.header.log_number, |place| resumes[place].1);
-    write_back(
-        file,
-        &scanned.member.path,
-        &scanned.member.header,
-        log_number,
-        from,
-        scanned.end,
-    )
+    let log_number = before.checked_sub(1).map_or(scanned.member.header.log_number, |place| resumes[place].1);
+    write_back(file, &scanned.member.path, &scanned.member.header, log_number, from, scanned.end)
 }
 
 fn open(dir: &Dir, path: &std::path::Path) -> Result<Arc<dyn File>> {
-    dir.fs
-        .open(path, Access::Write)
-        .map_err(|e| Error::io("open for writing", path, e))
+    dir.fs.open(path, Access::Write).map_err(|e| Error::io("open for writing", path, e))
 }
 
 /// Segments that were rotated and not sealed before the crash are sealed now.
@@ -212,30 +189,17 @@ fn end_in(
 ) -> Result<()> {
     let path = last.member.path.clone();
     let file = open(dir, &path)?;
-    let erased = if last.ends_clean {
-        0
-    } else {
-        erase(&file, &path, last.end)?
-    };
+    let erased = if last.ends_clean { 0 } else { erase(&file, &path, last.end)? };
     if let Some((at, reason)) = torn {
         tracing::warn!(%at, reason, erased, "cut a torn tail");
         let reason = reason.clone();
-        report.torn_tail = Some(TornTail {
-            path: path.clone(),
-            at: *at,
-            reason,
-            bytes: erased,
-        });
+        report.torn_tail = Some(TornTail { path: path.clone(), at: *at, reason, bytes: erased });
     }
     let from = kept_from(&last, durable);
     if from < last.end {
         report.written_back_bytes += write_kept(&file, &last, from)?;
     }
-    let end = Predecessor {
-        number: last.member.number,
-        log_number: last.log_number,
-        end: last.end,
-    };
+    let end = Predecessor { number: last.member.number, log_number: last.log_number, end: last.end };
     if last.has_footer_piece || last.is_damaged || !place_resume(&file, &path, &mut last)? {
         // Sealing had begun, something in it is lost, or there is no room: the log goes on in the next segment.
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
@@ -252,18 +216,12 @@ fn end_in(
 
 /// Places a resume record at the end, in place; false where there is no room for it.
 fn place_resume(file: &Arc<dyn File>, path: &std::path::Path, last: &mut ScannedSegment) -> Result<bool> {
-    let resume = Resume {
-        before: last.log_number,
-        next: redraw_log_number(last.log_number)?,
-    };
+    let resume = Resume { before: last.log_number, next: redraw_log_number(last.log_number)? };
     let mut payload = Vec::new();
     resume.encode(&mut payload);
     let mut bytes = Vec::new();
     let (start, end) = framer(last).frame(&mut bytes, last.end, RecordType::alone(Kind::Resume), &payload, None);
-    match file
-        .write_at(&bytes, last.end.into())
-        .map_err(|e| Error::io_or_full("write to", path, e))
-    {
+    match file.write_at(&bytes, last.end.into()).map_err(|e| Error::io_or_full("write to", path, e)) {
         Ok(()) => {}
         Err(Error::NoSpace { .. }) => return Ok(false),
         Err(error) => return Err(error),
@@ -330,11 +288,7 @@ fn activate(
         }
         Err(e) => return Err(Error::io("use", &path, e)),
     };
-    let prepared = if placement == Placement::Growing {
-        capacity
-    } else {
-        size
-    };
+    let prepared = if placement == Placement::Growing { capacity } else { size };
     segment.prepared.store(prepared, Ordering::Release);
     writer.contents.replace_segment(segment.clone(), None);
     let mut active = Active::new(segment, region, last.end, last.log_number);

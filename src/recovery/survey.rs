@@ -91,11 +91,8 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let slots = dir.read_manifest()?;
     let manifest = slots.as_ref().and_then(|slots| slots.first().copied());
     let listed = dir.fs.list(&dir.path).map_err(|e| Error::io("list", &dir.path, e))?;
-    let mut numbers: Vec<u32> = listed
-        .iter()
-        .filter(|entry| entry.is_file)
-        .filter_map(|entry| dir.names.parse_segment(&entry.name))
-        .collect();
+    let mut numbers: Vec<u32> =
+        listed.iter().filter(|entry| entry.is_file).filter_map(|entry| dir.names.parse_segment(&entry.name)).collect();
     numbers.sort_unstable();
     let highest = numbers.last().copied().unwrap_or(0);
 
@@ -106,10 +103,7 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     for number in numbers {
         candidates.insert(number, look_at(dir, number)?);
     }
-    let log_id = manifest
-        .map(|m| m.log_id)
-        .filter(|id| *id != 0)
-        .or_else(|| most_common_id(&candidates));
+    let log_id = manifest.map(|m| m.log_id).filter(|id| *id != 0).or_else(|| most_common_id(&candidates));
     let log_id = log_id.unwrap_or(0);
     for (number, candidate) in &mut candidates {
         if let Candidate::Member(member) = candidate
@@ -129,25 +123,12 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let (chain, spares, strays) = hang_together(dir, manifest.as_ref(), durable, candidates);
     let next = manifest.map_or(1, |m| m.next).max(u64::from(highest) + 1);
     let is_manifest_lost = manifest.is_none() && !chain.is_empty();
-    Ok(Survey {
-        manifest,
-        is_manifest_lost,
-        log_id,
-        durable,
-        chain,
-        spares,
-        leftovers,
-        strays,
-        next,
-    })
+    Ok(Survey { manifest, is_manifest_lost, log_id, durable, chain, spares, leftovers, strays, next })
 }
 
 fn look_at(dir: &Dir, number: u32) -> Result<Candidate> {
     let path = dir.segment_path(number);
-    let file = dir
-        .fs
-        .open(&path, Access::Read)
-        .map_err(|e| Error::io("open", &path, e))?;
+    let file = dir.fs.open(&path, Access::Read).map_err(|e| Error::io("open", &path, e))?;
     let header = match read_header(&*file, &path)? {
         Ok(header) if header.number == number => header,
         Ok(header) => {
@@ -155,39 +136,21 @@ fn look_at(dir: &Dir, number: u32) -> Result<Candidate> {
             return Ok(Candidate::Bare { header: None, reason });
         }
         Err(newer) if HeaderError::is_newer(newer) => {
-            return Err(Error::Unsupported {
-                path,
-                reason: newer.to_string(),
-            });
+            return Err(Error::Unsupported { path, reason: newer.to_string() });
         }
         Err(other) => {
-            return Ok(Candidate::Bare {
-                header: None,
-                reason: other.to_string(),
-            });
+            return Ok(Candidate::Bare { header: None, reason: other.to_string() });
         }
     };
     let mut scan = Scan::new(Window::new(file.clone(), &path)?.narrow(), header);
     let mut batch = Vec::new();
     let stop = scan.next_batch(&mut batch, u32::MAX)?;
-    let first = batch
-        .first()
-        .filter(|first| stop.is_none() && first.record.kind == Kind::HeadStamp);
+    let first = batch.first().filter(|first| stop.is_none() && first.record.kind == Kind::HeadStamp);
     let Some(stamp) = first.and_then(|first| HeadStamp::decode(&first.payload).ok()) else {
-        return Ok(Candidate::Bare {
-            header: Some(header),
-            reason: "its head stamp is missing or damaged".to_owned(),
-        });
+        return Ok(Candidate::Bare { header: Some(header), reason: "its head stamp is missing or damaged".to_owned() });
     };
     let stamp_end = scan.end();
-    Ok(Candidate::Member(Box::new(Member {
-        number,
-        path,
-        file,
-        header,
-        stamp,
-        stamp_end,
-    })))
+    Ok(Candidate::Member(Box::new(Member { number, path, file, header, stamp, stamp_end })))
 }
 
 /// Whether nothing stands behind the header, as far as it can be read.
@@ -231,20 +194,10 @@ fn hang_together(
             Some(Candidate::Bare { reason, .. }) => (reason, false),
             _ => ("the file is missing".to_owned(), true),
         };
-        Link::Hole {
-            number,
-            path: dir.segment_path(number),
-            reason,
-            is_missing,
-            lost_header,
-        }
+        Link::Hole { number, path: dir.segment_path(number), reason, is_missing, lost_header }
     };
     let is_member = |candidate: &Candidate| matches!(candidate, Candidate::Member(_));
-    let top = candidates
-        .iter()
-        .rev()
-        .find(|(_, candidate)| is_member(candidate))
-        .map_or(0, |(number, _)| *number);
+    let top = candidates.iter().rev().find(|(_, candidate)| is_member(candidate)).map_or(0, |(number, _)| *number);
 
     // Above the last head stamp: spares, but for those that acknowledged bytes once stood in.
     let mut chain = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{block_rest, Digest, Framer, Kind, RecordType, encode_watermark};
+use crate::format::{Digest, Framer, Kind, RecordType, block_rest, encode_watermark};
 use crate::fs::Region;
 use crate::position::Position;
 
@@ -28,19 +28,8 @@ pub(crate) struct Active {
 
 impl Active {
     pub(crate) fn new(segment: Arc<Segment>, region: Arc<dyn Region>, end: u32, log_number: u32) -> Self {
-        let framer = Framer {
-            checksum: segment.header.checksum,
-            log_number,
-        };
-        Active {
-            segment,
-            region,
-            framer,
-            end,
-            records_end: end,
-            has_records: false,
-            frame: Vec::new(),
-        }
+        let framer = Framer { checksum: segment.header.checksum, log_number };
+        Active { segment, region, framer, end, records_end: end, has_records: false, frame: Vec::new() }
     }
 
     /// Adds a record that makes everything before `position` known to be durable.
@@ -63,11 +52,7 @@ impl Active {
         let gap = at.next_multiple_of(align) - at;
         let gap = if gap == 0 || gap >= header { gap } else { gap + align };
         if gap != 0 {
-            self.frame(
-                RecordType::alone(Kind::Padding),
-                &vec![0; (gap - header) as usize],
-                None,
-            );
+            self.frame(RecordType::alone(Kind::Padding), &vec![0; (gap - header) as usize], None);
         }
     }
 

@@ -20,10 +20,7 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>, max_open: usize) -> Self {
         let max_open = NonZeroUsize::new(max_open).unwrap_or(NonZeroUsize::MIN);
-        Files {
-            fs,
-            open: Mutex::new(LruCache::new(max_open)),
-        }
+        Files { fs, open: Mutex::new(LruCache::new(max_open)) }
     }
 
     /// The file of segment `number`, opened outside the lock where it is not open yet.

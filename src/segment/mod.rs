@@ -1,5 +1,7 @@
 //! One segment file: its identity, and reading records out of it.
 
+#![deny(clippy::unwrap_used, clippy::expect_used)]
+
 mod active;
 mod files;
 mod scan;
@@ -148,9 +150,7 @@ impl Segment {
     /// The log number in force at `offset`.
     fn log_number_at(&self, offset: u32) -> u32 {
         let before = self.resumes.partition_point(|(at, _)| *at < offset);
-        before
-            .checked_sub(1)
-            .map_or(self.header.log_number, |last| self.resumes[last].1)
+        before.checked_sub(1).map_or(self.header.log_number, |last| self.resumes[last].1)
     }
 
     /// Reads the record at `offset` with one positioned read of `guess` bytes, and more only where it is longer.
@@ -162,9 +162,7 @@ impl Segment {
         if let Some((from, to)) = self.gap
             && (from..to).contains(&offset)
         {
-            return Err(Error::Lost {
-                segment: self.number.into(),
-            });
+            return Err(Error::Lost { segment: self.number.into() });
         }
         let file = self.file()?;
         let room = end.saturating_sub(offset) as usize;
@@ -187,14 +185,8 @@ impl Segment {
     fn longer(&self, bytes: &[u8]) -> usize {
         let header = self.header.checksum.fragment_header_bytes();
         let fields = bytes.get(self.header.checksum.sum_bytes()..header);
-        let own = fields.map_or(0, |fields| {
-            header + usize::from(u16::from_le_bytes([fields[0], fields[1]]))
-        });
-        if own > bytes.len() {
-            own
-        } else {
-            (2 * bytes.len()).max(128 << 10)
-        }
+        let own = fields.map_or(0, |fields| header + usize::from(u16::from_le_bytes([fields[0], fields[1]])));
+        if own > bytes.len() { own } else { (2 * bytes.len()).max(128 << 10) }
     }
 
     fn fill(&self, file: &dyn File, offset: u32, bytes: &mut [u8], from: usize) -> Result<()> {
@@ -202,11 +194,7 @@ impl Segment {
             .read_at(&mut bytes[from..], u64::from(offset) + from as u64)
             .map_err(|e| Error::io("read", &self.path, e))?;
         if from + read < bytes.len() {
-            return Err(Error::damaged(
-                &self.path,
-                u64::from(offset),
-                "the file ends inside a record",
-            ));
+            return Err(Error::damaged(&self.path, u64::from(offset), "the file ends inside a record"));
         }
         Ok(())
     }
@@ -229,11 +217,7 @@ impl Segment {
             let kind = fragment.record.kind;
             match fragment.part {
                 Part::Full => {
-                    return Ok(Assembled::Whole {
-                        kind,
-                        from: payload_at,
-                        to: payload_at + fragment.payload.len(),
-                    });
+                    return Ok(Assembled::Whole { kind, from: payload_at, to: payload_at + fragment.payload.len() });
                 }
                 Part::Last => {
                     joined.extend_from_slice(fragment.payload);
@@ -255,14 +239,8 @@ enum Assembled {
 impl Assembled {
     fn into_record(self, bytes: Vec<u8>) -> Record {
         match self {
-            Assembled::Whole { kind, from, to } => Record {
-                kind,
-                payload: Bytes::from(bytes).slice(from..to),
-            },
-            Assembled::Joined { kind, payload } => Record {
-                kind,
-                payload: payload.into(),
-            },
+            Assembled::Whole { kind, from, to } => Record { kind, payload: Bytes::from(bytes).slice(from..to) },
+            Assembled::Joined { kind, payload } => Record { kind, payload: payload.into() },
         }
     }
 }

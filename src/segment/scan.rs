@@ -26,14 +26,7 @@ impl Window {
         let size = file.size().map_err(|e| Error::io("read the size of", path, e))?;
         // No segment reaches so far; what lies beyond is foreign and would overflow the 32-bit offsets.
         let size = size.min(u64::from(u32::MAX - 2 * BLOCK_BYTES));
-        Ok(Window {
-            file,
-            path: path.to_owned(),
-            size,
-            start: 0,
-            bytes: Vec::new(),
-            ahead: WINDOW_BYTES,
-        })
+        Ok(Window { file, path: path.to_owned(), size, start: 0, bytes: Vec::new(), ahead: WINDOW_BYTES })
     }
 
     /// Reads no more than it must, for a look at the head of a file.
@@ -59,10 +52,7 @@ impl Window {
             let wanted =
                 (self.size.saturating_sub(start)).min(self.ahead.max(len + BLOCK_BYTES as usize) as u64) as usize;
             self.bytes.resize(wanted, 0);
-            let read = self
-                .file
-                .read_at(&mut self.bytes, start)
-                .map_err(|e| Error::io("read", &self.path, e))?;
+            let read = self.file.read_at(&mut self.bytes, start).map_err(|e| Error::io("read", &self.path, e))?;
             self.bytes.truncate(read);
             self.start = start;
         }
@@ -91,14 +81,9 @@ impl Window {
 /// Or-ing whole pieces lets the compiler use wide registers: ten times as fast as a search byte by byte.
 fn first_nonzero(bytes: &[u8]) -> Option<usize> {
     const PIECE: usize = 1024;
-    let piece = bytes
-        .chunks(PIECE)
-        .position(|piece| piece.iter().fold(0, |all, byte| all | byte) != 0)?;
+    let piece = bytes.chunks(PIECE).position(|piece| piece.iter().fold(0, |all, byte| all | byte) != 0)?;
     let start = piece * PIECE;
-    bytes[start..]
-        .iter()
-        .position(|byte| *byte != 0)
-        .map(|found| start + found)
+    bytes[start..].iter().position(|byte| *byte != 0).map(|found| start + found)
 }
 
 /// A whole record found by a scan.
@@ -137,13 +122,7 @@ pub(crate) struct Scan {
 impl Scan {
     /// Starts behind the header.
     pub(crate) fn new(window: Window, header: Header) -> Self {
-        Scan {
-            window,
-            header,
-            log_number: header.log_number,
-            end: HEADER_BYTES,
-            resumes: Vec::new(),
-        }
+        Scan { window, header, log_number: header.log_number, end: HEADER_BYTES, resumes: Vec::new() }
     }
 
     /// Goes on at `at`, where `log_number` is in force.
@@ -186,9 +165,7 @@ impl Scan {
                 return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
             }
             if record.kind == Kind::Resume {
-                let resume = Resume::decode(&scanned.payload)
-                    .ok()
-                    .filter(|resume| resume.before == self.log_number);
+                let resume = Resume::decode(&scanned.payload).ok().filter(|resume| resume.before == self.log_number);
                 let Some(resume) = resume.filter(|resume| resume.next >> 16 == self.header.log_number >> 16) else {
                     return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
                 };
@@ -206,11 +183,8 @@ impl Scan {
 
     /// Zeros end a segment only where nothing else follows, and only between batches.
     fn stop(&mut self, at: u32, bad_at: u32, why: Bad, between_batches: bool) -> Result<Stop> {
-        let padded = if block_rest(at) < self.header.checksum.fragment_header_bytes() as u32 {
-            block_rest(at)
-        } else {
-            0
-        };
+        let padded =
+            if block_rest(at) < self.header.checksum.fragment_header_bytes() as u32 { block_rest(at) } else { 0 };
         let ends_here = matches!(why, Bad::Zeros | Bad::Short) && bad_at == at + padded && between_batches;
         if ends_here && self.window.nonzero(at.into())?.is_none() {
             return Ok(Stop::Zeros);
@@ -249,11 +223,7 @@ impl Scan {
             previous = Some(fragment.sum);
             payload.extend_from_slice(fragment.payload);
             if is_last {
-                let scanned = Scanned {
-                    record: fragment.record,
-                    start: start.unwrap_or(at),
-                    payload,
-                };
+                let scanned = Scanned { record: fragment.record, start: start.unwrap_or(at), payload };
                 return Ok(Ok((scanned, end)));
             }
             at = end;

@@ -17,16 +17,9 @@ use super::Segment;
 pub(crate) fn seal(segment: &Segment, footer: &Footer, framer: Framer, data_end: u32) -> Result<Trailer> {
     let file = segment.file()?;
     let mut bytes = Vec::new();
-    let (trailer, end) = footer.encode(
-        &mut bytes,
-        framer,
-        data_end,
-        segment.last_write_ms.load(Ordering::Relaxed),
-    );
-    file.write_at(&bytes, data_end.into())
-        .map_err(|e| Error::io_or_full("write the footer of", &segment.path, e))?;
-    file.set_size(end.into())
-        .map_err(|e| Error::io("cut", &segment.path, e))?;
+    let (trailer, end) = footer.encode(&mut bytes, framer, data_end, segment.last_write_ms.load(Ordering::Relaxed));
+    file.write_at(&bytes, data_end.into()).map_err(|e| Error::io_or_full("write the footer of", &segment.path, e))?;
+    file.set_size(end.into()).map_err(|e| Error::io("cut", &segment.path, e))?;
     Ok(trailer)
 }
 
@@ -35,9 +28,7 @@ pub(crate) fn read_footer(file: &dyn File, path: &Path, header: &Header) -> Resu
     let size = file.size().map_err(|e| Error::io("read the size of", path, e))?;
     let read = |at: u32, len: usize| {
         let mut bytes = vec![0; len];
-        let read = file
-            .read_at(&mut bytes, at.into())
-            .map_err(|e| Error::io("read", path, e))?;
+        let read = file.read_at(&mut bytes, at.into()).map_err(|e| Error::io("read", path, e))?;
         bytes.truncate(read);
         Ok::<_, Error>(bytes)
     };

@@ -49,12 +49,7 @@ pub(crate) fn next_fragment(window: &mut Window, header: &Header, from: u32) -> 
             }
             let is_watermark = fragment.record.kind == Kind::Watermark && fragment.part == Part::Full;
             let watermark = is_watermark.then(|| decode_watermark(fragment.payload).ok()).flatten();
-            return Ok(Some(Found {
-                at: here,
-                record: fragment.record,
-                log_number: fragment.log_number,
-                watermark,
-            }));
+            return Ok(Some(Found { at: here, record: fragment.record, log_number: fragment.log_number, watermark }));
         }
         at = at - at % BLOCK_BYTES + BLOCK_BYTES;
     }

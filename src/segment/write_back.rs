@@ -30,11 +30,7 @@ pub(crate) fn write_back(
     let (mut at, mut previous) = (from, None);
     let (mut piece, mut piece_at) = (Vec::new(), from);
     while at < to {
-        let skip = if block_rest(at) < header_bytes {
-            block_rest(at)
-        } else {
-            0
-        };
+        let skip = if block_rest(at) < header_bytes { block_rest(at) } else { 0 };
         piece.resize(piece.len() + skip as usize, 0);
         at += skip;
         if at >= to {
@@ -53,15 +49,13 @@ pub(crate) fn write_back(
         piece.extend_from_slice(&block[..(end - at) as usize]);
         at = end;
         if piece.len() >= PIECE_BYTES {
-            file.write_at(&piece, piece_at.into())
-                .map_err(|e| Error::io("write back", path, e))?;
+            file.write_at(&piece, piece_at.into()).map_err(|e| Error::io("write back", path, e))?;
             piece_at = at;
             piece.clear();
         }
     }
     if !piece.is_empty() {
-        file.write_at(&piece, piece_at.into())
-            .map_err(|e| Error::io("write back", path, e))?;
+        file.write_at(&piece, piece_at.into()).map_err(|e| Error::io("write back", path, e))?;
     }
     Ok(u64::from(to.saturating_sub(from)))
 }
@@ -75,8 +69,7 @@ pub(crate) fn erase(file: &Arc<dyn File>, path: &Path, from: u32) -> Result<u64>
     while let Some(dirty) = window.nonzero(at)? {
         let block_end = dirty - dirty % u64::from(BLOCK_BYTES) + u64::from(BLOCK_BYTES);
         let end = block_end.min(window.size());
-        file.write_at(&vec![0; (end - dirty) as usize], dirty)
-            .map_err(|e| Error::io("erase", path, e))?;
+        file.write_at(&vec![0; (end - dirty) as usize], dirty).map_err(|e| Error::io("erase", path, e))?;
         first.get_or_insert(dirty);
         last = end;
         at = end;

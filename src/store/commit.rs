@@ -30,11 +30,7 @@ pub struct Commit {
 
 impl Commit {
     pub(super) fn new(commits: Arc<Commits>, positions: Vec<Position>, end: Position) -> Self {
-        Commit {
-            commits,
-            positions,
-            end,
-        }
+        Commit { commits, positions, end }
     }
 
     /// Where the entries stand, in the order in which they were put.

@@ -103,18 +103,10 @@ impl Store {
         *log.lock.lock() = Some(opened.lock);
         let commits = Arc::new(Commits::new(log.clone()));
         let keeper = Arc::new(Keeper::new(log.clone(), commits.clone()));
-        let shared = Shared {
-            log,
-            commits,
-            keeper,
-            report: opened.report,
-            closed: Mutex::default(),
-        };
+        let shared = Shared { log, commits, keeper, report: opened.report, closed: Mutex::default() };
         shared.keeper.start()?;
         shared.commits.start_periodic()?;
-        let store = Store {
-            shared: Arc::new(shared),
-        };
+        let store = Store { shared: Arc::new(shared) };
         store.catch_up_inline()?;
         Ok(store)
     }
@@ -189,9 +181,7 @@ impl Store {
         let table = self.log().index.table();
         let first = table.rows().first().map_or(0, |row| u64::from(row.number()));
         if position.segment() < first {
-            return Err(Error::Removed {
-                first: self.first_index(),
-            });
+            return Err(Error::Removed { first: self.first_index() });
         }
         Ok(LogOrder::new(self.shared.log.clone(), position))
     }
@@ -288,11 +278,7 @@ impl Store {
     }
 
     fn check_readable(&self) -> Result<()> {
-        if reads::is_closed(self.log()) {
-            Err(Error::Closed)
-        } else {
-            Ok(())
-        }
+        if reads::is_closed(self.log()) { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// The watermark that idleness would bring. For tests that run without threads.
@@ -346,10 +332,7 @@ impl Shared {
         self.commits.wait(tail)?;
         let tail = self.log.index.tail();
         if self.log.dir.manifest.lock().now.durable != tail {
-            self.log
-                .dir
-                .update_manifest(|manifest| manifest.durable = tail)
-                .map_err(|e| self.log.fail(e))?;
+            self.log.dir.update_manifest(|manifest| manifest.durable = tail).map_err(|e| self.log.fail(e))?;
         }
         Ok(())
     }

@@ -50,8 +50,7 @@ impl Store {
         value: &T,
         durability: Durability,
     ) -> Result<Position> {
-        self.put(Some(index), key.as_ref(), Value::Serialize(value), durability)
-            .map(|appended| appended.position)
+        self.put(Some(index), key.as_ref(), Value::Serialize(value), durability).map(|appended| appended.position)
     }
 
     /// Writes an entry whose value is bytes: MessagePack `bin`, not an array of integers.
@@ -74,8 +73,7 @@ impl Store {
         durability: Durability,
     ) -> Result<Position> {
         let value = Value::<()>::Bytes(value.as_ref());
-        self.put(Some(index), key.as_ref(), value, durability)
-            .map(|appended| appended.position)
+        self.put(Some(index), key.as_ref(), value, durability).map(|appended| appended.position)
     }
 
     /// Writes an entry under the next index: one above the highest that was ever taken, 1 in an empty log.
@@ -255,10 +253,7 @@ impl Store {
         };
         loop {
             log.check_open(&writer)?;
-            let is_active = writer
-                .active
-                .as_ref()
-                .is_some_and(|active| active.segment.number == old);
+            let is_active = writer.active.as_ref().is_some_and(|active| active.segment.number == old);
             let is_done = if is_active {
                 log.try_rotate(&mut writer)?;
                 false
@@ -302,9 +297,7 @@ impl Store {
             group.appends = index.is_none();
             let mut position = Position::ZERO;
             let end = self.place(group, |placed| position = placed)?;
-            let Op::Put(index) = group.items[0].op else {
-                unreachable!("the group holds one put")
-            };
+            let Op::Put(index) = group.items[0].op else { unreachable!("the group holds one put") };
             Ok((Appended { index, position }, end))
         })
     }
@@ -351,8 +344,7 @@ impl Store {
     fn place(&self, group: &mut Group, placed: impl FnMut(Position)) -> Result<Position> {
         let options = &self.log().options;
         group.check_size(options.record_bytes_max, options.batch_bytes_max)?;
-        self.log()
-            .append(group, &|writer| self.shared.keeper.wait(writer), placed)
+        self.log().append(group, &|writer| self.shared.keeper.wait(writer), placed)
     }
 
     /// Keeps what waits to become durable within its bound.

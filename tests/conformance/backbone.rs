@@ -17,10 +17,7 @@ fn without_create_a_log_must_be_there() {
     assert!(matches!(outcome, Err(Error::NotFound { .. })), "{outcome:?}");
     assert!(!missing.exists());
     let outcome = quick(&dir).create(false).open();
-    assert!(
-        matches!(&outcome, Err(Error::NotFound { path }) if path == dir.path()),
-        "{outcome:?}"
-    );
+    assert!(matches!(&outcome, Err(Error::NotFound { path }) if path == dir.path()), "{outcome:?}");
     let store = quick(&dir).open().unwrap();
     assert!(store.recovery_report().is_new);
     write_each(&store, [1]);
@@ -38,23 +35,12 @@ fn every_checksum_and_policy_keeps_the_same_entries_and_the_header_tells_the_che
         SyncPolicy::None,
         SyncPolicy::Immediate,
         SyncPolicy::Grouped { window: every },
-        SyncPolicy::Periodic {
-            every,
-            entries: 2,
-            bytes: 1 << 20,
-        },
+        SyncPolicy::Periodic { every, entries: 2, bytes: 1 << 20 },
     ];
     for checksum in [Checksum::Crc32, Checksum::Crc64] {
         for policy in policies {
             let dir = dir();
-            let open = || {
-                quick(&dir)
-                    .sync(policy)
-                    .checksum(checksum)
-                    .first_index(0)
-                    .open()
-                    .unwrap()
-            };
+            let open = || quick(&dir).sync(policy).checksum(checksum).first_index(0).open().unwrap();
             let store = open();
             assert!(store.iter().next().is_none());
             assert!(store.log_order().next().is_none());
@@ -82,11 +68,7 @@ fn another_checksum_at_reopen_begins_with_the_next_segment() {
     let open = |checksum| sim(&fs).checksum(checksum).open().unwrap();
     let checksums = |store: &casklog::Store| -> Vec<Checksum> {
         let header = |path| Header::from_bytes(&fs.read_file(path).unwrap()[..HEADER_BYTES as usize]).unwrap();
-        store
-            .segments()
-            .iter()
-            .map(|segment| header(&segment.path).checksum)
-            .collect()
+        store.segments().iter().map(|segment| header(&segment.path).checksum).collect()
     };
     let store = open(Checksum::Crc32);
     write_each(&store, 1..=3);
@@ -179,10 +161,7 @@ fn a_segment_without_entries_is_a_clean_end_with_and_without_room_prepared() {
         store.rotate().unwrap();
         assert_eq!(store.segments()[1].entries, 0);
         assert_eq!(store.log_order().count(), 1);
-        for found in [
-            fs.killed(),
-            fs.crash_at(fs.ops(), &mut |_| casklog::fs::sim::Fate::Lost),
-        ] {
+        for found in [fs.killed(), fs.crash_at(fs.ops(), &mut |_| casklog::fs::sim::Fate::Lost)] {
             let store = sim(&found).preallocate(preallocate).open().unwrap();
             assert!(!store.recovery_report().is_damaged());
             assert_eq!(store.recovery_report().torn_tail, None);
@@ -215,11 +194,7 @@ fn offsets_and_indexes_after_each_entry_are_exact() {
 fn a_range_begins_at_the_right_entry_wherever_it_is_asked_to() {
     // B11
     let dir = dir();
-    let store = inline(&dir)
-        .segment_entries(5)
-        .index_order(IndexOrder::Increasing)
-        .open()
-        .unwrap();
+    let store = inline(&dir).segment_entries(5).index_order(IndexOrder::Increasing).open().unwrap();
     write_each(&store, 1..=23);
     let of = |range: std::ops::RangeFrom<u64>| -> Vec<u64> {
         store.range(range).map(|entry| entry.unwrap().index()).collect()
@@ -239,11 +214,7 @@ fn a_range_begins_at_the_right_entry_wherever_it_is_asked_to() {
         Err(Error::Removed { first }) => assert_eq!(first, Some(12)),
         other => panic!("{other:?}"),
     }
-    let items: Vec<u64> = store
-        .iter_from(kept)
-        .unwrap()
-        .map(|item| item.unwrap().index())
-        .collect();
+    let items: Vec<u64> = store.iter_from(kept).unwrap().map(|item| item.unwrap().index()).collect();
     assert_eq!(items, (13..=23).collect::<Vec<_>>());
 }
 
@@ -253,36 +224,23 @@ fn counters_move_by_exact_counts_and_a_refused_write_counts_nothing() {
     let fs = SimFs::new();
     let store = sim(&fs).segment_entries(4).record_bytes_max(1000).open().unwrap();
     let zero = store.stats();
-    assert_eq!(
-        (zero.entries_written, zero.bytes_written, zero.syncs, zero.rotations),
-        (0, 0, 0, 0)
-    );
+    assert_eq!((zero.entries_written, zero.bytes_written, zero.syncs, zero.rotations), (0, 0, 0, 0));
     for i in 0..4u64 {
         store.write_bytes(i, "key", "foo").unwrap();
     }
     let stats = store.stats();
     assert_eq!((stats.entries_written, stats.bytes_written), (4, 4 * (1 + 1 + 5 + 5)));
-    assert_eq!(
-        (stats.syncs, stats.rotations, stats.segments, stats.entries),
-        (4, 0, 1, 4)
-    );
+    assert_eq!((stats.syncs, stats.rotations, stats.segments, stats.entries), (4, 0, 1, 4));
     assert!(store.write_bytes(0, "key", "foo").is_err());
     assert!(store.write_bytes(9, "key", [0; 2000]).is_err());
-    assert!(
-        store
-            .write_batch(casklog::Batch::new().put_bytes(4, "", "").put_bytes(4, "", ""))
-            .is_err()
-    );
+    assert!(store.write_batch(casklog::Batch::new().put_bytes(4, "", "").put_bytes(4, "", "")).is_err());
     assert_eq!(store.stats(), stats);
     store.write_bytes(4, "key", "foo").unwrap();
     assert_eq!(store.stats().rotations, 1);
     assert_eq!(store.stats().seals, 1);
     store.delete(4).unwrap();
     let stats = store.stats();
-    assert_eq!(
-        (stats.entries_written, stats.entries, stats.deleted, stats.segments),
-        (5, 4, 1, 2)
-    );
+    assert_eq!((stats.entries_written, stats.entries, stats.deleted, stats.segments), (5, 4, 1, 2));
     let syncs = stats.syncs;
     store.sync().unwrap();
     assert_eq!(store.stats().syncs, syncs, "nothing was left to sync");
@@ -312,11 +270,7 @@ fn opening_what_is_there_keeps_it_and_another_order_is_refused() {
                 }
                 Err(other) => panic!("{other:?}"),
             }
-            assert_eq!(
-                image(dir.path()),
-                before,
-                "open and close without a write change no byte"
-            );
+            assert_eq!(image(dir.path()), before, "open and close without a write change no byte");
         }
     }
 }

@@ -23,9 +23,7 @@ fn with_sum(mut bytes: Vec<u8>) -> Vec<u8> {
 /// CRC-32/ISO-HDLC, the slow way.
 fn casklog_crc(bytes: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-    !bytes
-        .iter()
-        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
 
 #[test]
@@ -85,11 +83,7 @@ fn each_header_that_cannot_be_used_is_an_error_of_its_own() {
         }
         messages.sort();
         messages.dedup();
-        assert_eq!(
-            messages.len(),
-            cases.len() - 1,
-            "only empty and short read the same: {messages:#?}"
-        );
+        assert_eq!(messages.len(), cases.len() - 1, "only empty and short read the same: {messages:#?}");
     }
 }
 
@@ -97,10 +91,7 @@ fn each_header_that_cannot_be_used_is_an_error_of_its_own() {
 fn a_segment_under_another_number_is_noticed() {
     // B08
     let fs = two_segments();
-    let (one, two) = (
-        fs.read_file(&sim_segment(1)).unwrap(),
-        fs.read_file(&sim_segment(2)).unwrap(),
-    );
+    let (one, two) = (fs.read_file(&sim_segment(1)).unwrap(), fs.read_file(&sim_segment(2)).unwrap());
     // Swapped.
     let swapped = fs.killed();
     swapped.write_file(&sim_segment(1), &two);
@@ -115,10 +106,7 @@ fn a_segment_under_another_number_is_noticed() {
     for (case, fs) in [("swapped", swapped), ("copied", copied), ("moved", moved)] {
         let before = fs.killed();
         let outcome = sim(&fs).open();
-        assert!(
-            matches!(outcome, Err(Error::Damaged { .. } | Error::Missing { .. })),
-            "{case}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(Error::Damaged { .. } | Error::Missing { .. })), "{case}: {outcome:?}");
         assert!(before.same_bytes(&fs), "{case}");
     }
 }
@@ -129,21 +117,7 @@ fn lengths_and_indexes_at_the_edges_of_their_encodings_come_back() {
     let fs = SimFs::new();
     let open = || sim(&fs).sync(casklog::SyncPolicy::None).open().unwrap();
     let store = open();
-    let edges = [
-        0u64,
-        1,
-        23,
-        127,
-        128,
-        255,
-        256,
-        65_535,
-        65_536,
-        u64::from(u32::MAX),
-        1 << 32,
-        u64::MAX - 1,
-        u64::MAX,
-    ];
+    let edges = [0u64, 1, 23, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX - 1, u64::MAX];
     for (place, index) in edges.iter().enumerate() {
         let before = store.stats().bytes_written;
         store.write_bytes(*index, "", "").unwrap();
@@ -192,9 +166,6 @@ fn a_writer_continues_only_behind_all_that_was_read() {
     iter.next().unwrap().unwrap();
     assert!(store.write(2, "k", "v").is_err());
     assert_eq!(store.append("key 6", "value 6").unwrap().index, 6);
-    assert_eq!(
-        iter.map(|entry| entry.unwrap().index()).collect::<Vec<_>>(),
-        [2, 3, 4, 5]
-    );
+    assert_eq!(iter.map(|entry| entry.unwrap().index()).collect::<Vec<_>>(), [2, 3, 4, 5]);
     assert_holds(&store, 1..=6);
 }

@@ -49,10 +49,7 @@ fn deleting_what_the_same_batch_puts_is_refused() {
             batch.put_bytes(*index, "k", "v").delete(index + 100);
         });
         let outcome = store.write_batch(&batch);
-        assert!(
-            matches!(outcome, Err(Error::BatchDeletesPut { index: 5 })),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Err(Error::BatchDeletesPut { index: 5 })), "{outcome:?}");
     }
     assert_eq!(fs.ops(), ops);
     assert_holds(&store, [1]);
@@ -76,11 +73,7 @@ fn a_batch_may_free_indexes_and_write_them_again() {
         write_each(&store, 1..=8);
         store.delete(4).unwrap();
         let mut batch = Batch::new();
-        batch
-            .put(4, "key 4", "value 4")
-            .unwrap()
-            .put(3, "key 3", "value 3")
-            .unwrap();
+        batch.put(4, "key 4", "value 4").unwrap().put(3, "key 3", "value 3").unwrap();
         assert!(matches!(store.write_batch(&batch), Err(Error::IndexExists { .. })));
         free(&mut batch);
         store.write_batch(&batch).unwrap();
@@ -111,10 +104,7 @@ fn a_batch_can_be_written_again_and_its_duplicates_are_noticed_after_reopen_too(
     assert!(matches!(store.write_batch(&batch), Err(Error::IndexExists { .. })));
     batch.clear();
     batch.put_bytes(2, "k", "v").put_bytes(9, "k", "v");
-    assert!(matches!(
-        store.write_batch(&batch),
-        Err(Error::IndexExists { index: 9 })
-    ));
+    assert!(matches!(store.write_batch(&batch), Err(Error::IndexExists { index: 9 })));
     assert_eq!(indexes(&store), [1, 5, 9], "nothing of a refused batch is there");
     assert!(!store.contains(2));
 }

@@ -35,17 +35,12 @@ pub(crate) fn sim(fs: &SimFs) -> Options {
 
 pub(crate) fn write_each(store: &Store, indexes: impl IntoIterator<Item = u64>) {
     for index in indexes {
-        store
-            .write(index, format!("key {index}"), &format!("value {index}"))
-            .unwrap();
+        store.write(index, format!("key {index}"), &format!("value {index}")).unwrap();
     }
 }
 
 pub(crate) fn assert_entry(store: &Store, index: u64) {
-    let entry = store
-        .get(index)
-        .unwrap()
-        .unwrap_or_else(|| panic!("entry {index} is missing"));
+    let entry = store.get(index).unwrap().unwrap_or_else(|| panic!("entry {index} is missing"));
     assert_eq!(entry.index(), index);
     assert_eq!(entry.key(), format!("key {index}").as_bytes());
     assert_eq!(entry.value::<String>().unwrap(), format!("value {index}"));
@@ -61,10 +56,7 @@ pub(crate) fn assert_holds(store: &Store, expected: impl IntoIterator<Item = u64
     expected.iter().for_each(|index| assert_entry(store, *index));
     assert_eq!(store.len(), expected.len() as u64);
     assert_eq!(store.is_empty(), expected.is_empty());
-    assert_eq!(
-        (store.first_index(), store.last_index()),
-        (expected.first().copied(), expected.last().copied())
-    );
+    assert_eq!((store.first_index(), store.last_index()), (expected.first().copied(), expected.last().copied()));
 }
 
 pub(crate) fn indexes(store: &Store) -> Vec<u64> {
@@ -73,10 +65,8 @@ pub(crate) fn indexes(store: &Store) -> Vec<u64> {
 
 /// The names in a directory, sorted.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -150,8 +140,5 @@ impl Numbers {
 #[cfg(target_os = "linux")]
 pub(crate) fn open_files(dir: &Path) -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap();
-    links
-        .filter_map(|link| std::fs::read_link(link.ok()?.path()).ok())
-        .filter(|target| target.starts_with(dir))
-        .count()
+    links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok()).filter(|target| target.starts_with(dir)).count()
 }

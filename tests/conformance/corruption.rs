@@ -29,11 +29,7 @@ fn a_last_record_cut_at_any_byte_is_dropped_and_the_log_goes_on() {
             assert_holds(&store, 1..=4);
             let torn = store.recovery_report().torn_tail.clone();
             // Its last byte may have been a zero.
-            assert_eq!(
-                torn.is_some(),
-                bytes[start..].iter().any(|byte| *byte != 0),
-                "cut at {cut}"
-            );
+            assert_eq!(torn.is_some(), bytes[start..].iter().any(|byte| *byte != 0), "cut at {cut}");
             if let Some(torn) = torn {
                 assert_eq!((&torn.path, torn.at.offset() as usize), (&path, start));
             }
@@ -61,14 +57,8 @@ fn a_closed_log_that_is_cut_at_any_byte_is_never_opened_as_if_nothing_were_missi
         found.write_file(&path, &bytes[..cut]);
         let before = found.killed();
         let outcome = sim(&found).open();
-        assert!(
-            matches!(&outcome, Err(Error::Damaged { path: at, .. }) if *at == path),
-            "cut at {cut}: {outcome:?}"
-        );
-        assert!(
-            before.same_bytes(&found),
-            "cut at {cut}: a refused open changes nothing"
-        );
+        assert!(matches!(&outcome, Err(Error::Damaged { path: at, .. }) if *at == path), "cut at {cut}: {outcome:?}");
+        assert!(before.same_bytes(&found), "cut at {cut}: a refused open changes nothing");
         let store = sim(&found).recovery(RecoveryMode::PointInTime).open().unwrap();
         assert!(store.recovery_report().is_damaged());
         assert_eq!(indexes(&store), [1, 2]);
@@ -110,10 +100,7 @@ fn a_flipped_bit_in_a_sealed_record_is_reported_and_hides_nothing_else() {
         bytes[at as usize] ^= 1 << (at % 8);
         fs.write_file(&path, &bytes);
         let outcome = sim(&fs).recovery(RecoveryMode::Strict).open();
-        assert!(
-            matches!(&outcome, Err(Error::Damaged { path: p, .. }) if *p == path),
-            "byte {at}: {outcome:?}"
-        );
+        assert!(matches!(&outcome, Err(Error::Damaged { path: p, .. }) if *p == path), "byte {at}: {outcome:?}");
         for mode in [RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage] {
             let store = sim(&fs.killed()).recovery(mode).open().unwrap();
             match store.get(6) {
@@ -214,10 +201,7 @@ fn a_payload_whose_inner_lengths_lie_under_a_good_checksum_is_damage() {
     store.close().unwrap();
     let bytes = fs.read_file(&path).unwrap();
     let header = Header::from_bytes(&bytes[..HEADER_BYTES as usize]).unwrap();
-    let framer = Framer {
-        checksum: header.checksum,
-        log_number: header.log_number,
-    };
+    let framer = Framer { checksum: header.checksum, log_number: header.log_number };
     let room = (next - position) as usize - 11;
     // Array of 3, index 2, a key of 2^32 - 1 bytes; a map, an array and a string of as many; an array of 2^31.
     let payloads: [&[u8]; 5] = [
@@ -231,24 +215,14 @@ fn a_payload_whose_inner_lengths_lie_under_a_good_checksum_is_damage() {
         let mut padded = payload.to_vec();
         padded.resize(room, 0xc1);
         let mut framed = Vec::new();
-        framer.frame(
-            &mut framed,
-            position as u32,
-            RecordType::alone(Kind::Entry),
-            &padded,
-            None,
-        );
+        framer.frame(&mut framed, position as u32, RecordType::alone(Kind::Entry), &padded, None);
         let mut bytes = bytes.clone();
         bytes[position as usize..position as usize + framed.len()].copy_from_slice(&framed);
         fs.write_file(&path, &bytes);
         match sim(&fs).open() {
             Err(Error::Damaged { path: p, .. }) => assert_eq!(p, path),
             // Its own kind of value may be anything.
-            Ok(store) => assert!(
-                store
-                    .get(2)
-                    .is_ok_and(|entry| entry.is_none_or(|e| e.value::<u64>().is_err()))
-            ),
+            Ok(store) => assert!(store.get(2).is_ok_and(|entry| entry.is_none_or(|e| e.value::<u64>().is_err()))),
             Err(other) => panic!("{payload:?}: {other:?}"),
         }
     }
@@ -262,10 +236,7 @@ fn a_batch_cut_at_any_byte_is_there_as_a_whole_or_not_at_all() {
     write_each(&store, 1..=5);
     let start = store.stats().tail.offset() as usize;
     let mut batch = Batch::new();
-    batch
-        .put_bytes(11, "a", [1; 20])
-        .put_bytes(12, "b", [2; 20])
-        .put_bytes(13, "c", [3; 20]);
+    batch.put_bytes(11, "a", [1; 20]).put_bytes(12, "b", [2; 20]).put_bytes(13, "c", [3; 20]);
     batch.delete(2).put_meta("vote", "7").truncate_before(2);
     store.write_batch(&batch).unwrap();
     let end = store.stats().tail.offset() as usize;

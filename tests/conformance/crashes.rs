@@ -19,9 +19,7 @@ fn cut_everywhere(
     for op in 0..=fs.ops() {
         for found in fs.crash_images(op, 10, op as u64) {
             let place = format!("before op {op}, {}: {}", fs.op_name(op), found.origin());
-            let store = options(&found)
-                .open()
-                .unwrap_or_else(|error| panic!("{place}: {error}"));
+            let store = options(&found).open().unwrap_or_else(|error| panic!("{place}: {error}"));
             assert!(!store.recovery_report().is_damaged(), "{place}");
             check(&store, op, &place, None);
             let next = store.next_index().unwrap();
@@ -44,10 +42,7 @@ fn check_all(store: &Store, op: usize, acknowledged: &Acknowledged, place: &str)
     let found = indexes(store);
     assert!(found.is_sorted_by(|a, b| a < b), "{place}: {found:?}");
     for index in acknowledged.iter().filter(|(at, _)| *at <= op).map(|(_, index)| index) {
-        assert!(
-            found.contains(index),
-            "{place}: {index} was acknowledged, found {found:?}"
-        );
+        assert!(found.contains(index), "{place}: {index} was acknowledged, found {found:?}");
     }
     found.iter().for_each(|index| assert_entry(store, *index));
     // What was written in order is lost from the end only.
@@ -58,12 +53,7 @@ fn check_all(store: &Store, op: usize, acknowledged: &Acknowledged, place: &str)
 fn acknowledged_writes_survive_a_power_cut_at_any_operation() {
     // X08
     for preallocate in [true, false] {
-        let options = |fs: &SimFs| {
-            sim(fs)
-                .segment_entries(3)
-                .segment_bytes(8 << 10)
-                .preallocate(preallocate)
-        };
+        let options = |fs: &SimFs| sim(fs).segment_entries(3).segment_bytes(8 << 10).preallocate(preallocate);
         let fs = SimFs::new();
         let store = options(&fs).open().unwrap();
         let mut acknowledged = Vec::new();
@@ -76,9 +66,7 @@ fn acknowledged_writes_survive_a_power_cut_at_any_operation() {
         write_each(&store, [9]);
         acknowledged.push((fs.ops(), 9));
         drop(store);
-        let states = cut_everywhere(&fs, options, |store, op, place, _| {
-            check_all(store, op, &acknowledged, place)
-        });
+        let states = cut_everywhere(&fs, options, |store, op, place, _| check_all(store, op, &acknowledged, place));
         assert!(states > 200, "{states}");
     }
 }
@@ -92,23 +80,15 @@ fn without_a_sync_a_power_cut_takes_from_the_end_only() {
         let store = options(&fs).sync(SyncPolicy::None).open().unwrap();
         let mut acknowledged = Vec::new();
         for i in 1..=10u64 {
-            let durability = if i % 4 == 0 {
-                Durability::Synced
-            } else {
-                Durability::Policy
-            };
-            store
-                .write_with(i, format!("key {i}"), &format!("value {i}"), durability)
-                .unwrap();
+            let durability = if i % 4 == 0 { Durability::Synced } else { Durability::Policy };
+            store.write_with(i, format!("key {i}"), &format!("value {i}"), durability).unwrap();
             if durability == Durability::Synced {
                 acknowledged.extend((i - 3..=i).map(|i| (fs.ops(), i)));
             }
         }
         store.rotate().unwrap();
         acknowledged.extend((1..=10).map(|i| (fs.ops(), i)));
-        cut_everywhere(&fs, options, |store, op, place, _| {
-            check_all(store, op, &acknowledged, place)
-        });
+        cut_everywhere(&fs, options, |store, op, place, _| check_all(store, op, &acknowledged, place));
     }
 }
 
@@ -154,21 +134,12 @@ fn retention_never_opens_a_gap_whenever_the_power_goes() {
         let last = acknowledged.iter().filter(|(at, _)| *at <= op).map(|(_, i)| *i).max();
         let Some(last) = last else { return };
         let first = *found.first().unwrap_or_else(|| panic!("{place}: empty"));
-        assert!(
-            *found.last().unwrap() >= last,
-            "{place}: {last} was acknowledged, found {found:?}"
-        );
-        assert!(
-            found.iter().copied().eq(first..first + found.len() as u64),
-            "{place}: {found:?}"
-        );
+        assert!(*found.last().unwrap() >= last, "{place}: {last} was acknowledged, found {found:?}");
+        assert!(found.iter().copied().eq(first..first + found.len() as u64), "{place}: {found:?}");
         assert_eq!(first % 3, 1, "{place}: a segment goes as a whole: {found:?}");
         // The head of the third segment takes the first segment with it.
         let newest = *found.last().unwrap();
-        assert!(
-            first <= newest.saturating_sub(2).max(1),
-            "{place}: too much went: {found:?}"
-        );
+        assert!(first <= newest.saturating_sub(2).max(1), "{place}: too much went: {found:?}");
         found.iter().for_each(|index| assert_entry(store, *index));
     });
 }
@@ -192,22 +163,13 @@ fn truncations_and_deletions_that_were_acknowledged_stay_in_force() {
     let reset = fs.ops();
     drop(store);
     cut_everywhere(&fs, options, |store, op, place, probe| {
-        let found: Vec<u64> = indexes(store)
-            .into_iter()
-            .filter(|index| Some(*index) != probe)
-            .collect();
+        let found: Vec<u64> = indexes(store).into_iter().filter(|index| Some(*index) != probe).collect();
         let has = |index| found.contains(&index);
         assert!(op < deleted || !has(7), "{place}: {found:?}");
-        assert!(
-            op < before || found.iter().all(|index| *index >= 6),
-            "{place}: {found:?}"
-        );
+        assert!(op < before || found.iter().all(|index| *index >= 6), "{place}: {found:?}");
         assert!(op < after || !has(10), "{place}: {found:?}");
         assert!(op != written || has(9), "{place}: {found:?}");
-        assert!(
-            op < reset || found.iter().all(|index| *index >= 20),
-            "{place}: {found:?}"
-        );
+        assert!(op < reset || found.iter().all(|index| *index >= 20), "{place}: {found:?}");
     });
 }
 

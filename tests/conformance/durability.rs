@@ -17,20 +17,8 @@ fn policies() -> [(SyncPolicy, bool); 4] {
     [
         (SyncPolicy::None, false),
         (SyncPolicy::Immediate, true),
-        (
-            SyncPolicy::Grouped {
-                window: Duration::from_micros(50),
-            },
-            true,
-        ),
-        (
-            SyncPolicy::Periodic {
-                every,
-                entries: u64::MAX,
-                bytes: u64::MAX,
-            },
-            false,
-        ),
+        (SyncPolicy::Grouped { window: Duration::from_micros(50) }, true),
+        (SyncPolicy::Periodic { every, entries: u64::MAX, bytes: u64::MAX }, false),
     ]
 }
 
@@ -112,11 +100,7 @@ fn a_submitted_write_is_visible_at_once_and_durable_when_waited_for() {
         assert!(commit.is_durable());
         commit.clone().wait().unwrap();
         let mut batch = Batch::new();
-        batch
-            .put(3, "key 3", "value 3")
-            .unwrap()
-            .put(2, "key 2", "value 2")
-            .unwrap();
+        batch.put(3, "key 3", "value 3").unwrap().put(2, "key 2", "value 2").unwrap();
         let commit = store.submit_batch(&batch).unwrap();
         assert_eq!(commit.positions().len(), 2);
         assert!(commit.positions()[1] < commit.positions()[0]);
@@ -125,10 +109,7 @@ fn a_submitted_write_is_visible_at_once_and_durable_when_waited_for() {
         block_on(async { commit.await }).unwrap();
         let found = fs.crash_at(fs.ops(), &mut |_| Fate::Lost);
         assert_holds(&sim(&found).open().unwrap(), 1..=3);
-        assert!(matches!(
-            store.submit(3, "k", "v"),
-            Err(Error::IndexExists { index: 3 })
-        ));
+        assert!(matches!(store.submit(3, "k", "v"), Err(Error::IndexExists { index: 3 })));
     }
 }
 
@@ -152,9 +133,7 @@ fn callbacks_come_once_each_and_a_dropped_commit_becomes_durable_all_the_same() 
     told.sort_unstable();
     assert_eq!(told, (1..=20).map(|i| (i, true)).collect::<Vec<_>>());
     drop(store.submit(21, "k", &21).unwrap());
-    eventually("the sync of a dropped commit", || {
-        store.get(21).unwrap().unwrap().is_durable()
-    });
+    eventually("the sync of a dropped commit", || store.get(21).unwrap().unwrap().is_durable());
     let calls = Arc::new(AtomicU64::new(0));
     let commit = store.submit(22, "k", &22).unwrap();
     commit.wait().unwrap();
@@ -163,11 +142,7 @@ fn callbacks_come_once_each_and_a_dropped_commit_becomes_durable_all_the_same() 
         outcome.unwrap();
         counted.fetch_add(1, Ordering::SeqCst);
     });
-    assert_eq!(
-        calls.load(Ordering::SeqCst),
-        1,
-        "where the outcome is known it is called at once"
-    );
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "where the outcome is known it is called at once");
 }
 
 #[test]
@@ -177,14 +152,11 @@ fn closing_keeps_the_promise_of_every_open_commit() {
         let dir = dir();
         let store = quick(&dir).background(background).open().unwrap();
         let (sender, receiver) = mpsc::channel();
-        let commits: Vec<_> = (1..=10u64)
-            .map(|i| store.submit(i, format!("key {i}"), &format!("value {i}")).unwrap())
-            .collect();
+        let commits: Vec<_> =
+            (1..=10u64).map(|i| store.submit(i, format!("key {i}"), &format!("value {i}")).unwrap()).collect();
         for commit in &commits {
             let sender = sender.clone();
-            commit
-                .clone()
-                .on_durable(move |outcome| sender.send(outcome.is_ok()).unwrap());
+            commit.clone().on_durable(move |outcome| sender.send(outcome.is_ok()).unwrap());
         }
         drop(sender);
         store.close().unwrap();
@@ -203,26 +175,15 @@ fn too_much_that_waits_to_be_durable_makes_submit_busy_and_write_wait() {
     // G24, neighbours
     let fs = SimFs::new();
     let every = HOUR;
-    let policy = SyncPolicy::Periodic {
-        every,
-        entries: u64::MAX,
-        bytes: u64::MAX,
-    };
+    let policy = SyncPolicy::Periodic { every, entries: u64::MAX, bytes: u64::MAX };
     let store = sim(&fs).sync(policy).undurable_bytes_max(1000).open().unwrap();
     for i in 1..=50u64 {
         store.write_bytes(i, "k", [7; 100]).unwrap();
         let (tail, durable) = (store.stats().tail, store.stats().durable);
-        assert!(
-            tail.offset() - durable.offset().min(tail.offset()) < 1500,
-            "{tail} {durable}"
-        );
+        assert!(tail.offset() - durable.offset().min(tail.offset()) < 1500, "{tail} {durable}");
     }
     assert!(store.stats().syncs >= 3);
-    let store = sim(&SimFs::new())
-        .sync(SyncPolicy::None)
-        .undurable_bytes_max(1000)
-        .open()
-        .unwrap();
+    let store = sim(&SimFs::new()).sync(SyncPolicy::None).undurable_bytes_max(1000).open().unwrap();
     for i in 1..=20u64 {
         store.write_bytes(i, "k", [7; 100]).unwrap();
     }
@@ -232,9 +193,7 @@ fn too_much_that_waits_to_be_durable_makes_submit_busy_and_write_wait() {
     }
     assert!(!store.contains(21));
     // What waits is on its way, so the next attempt goes through.
-    eventually("room for a commit", || {
-        store.submit(21, "k", "v").is_ok_and(|commit| commit.wait().is_ok())
-    });
+    eventually("room for a commit", || store.submit(21, "k", "v").is_ok_and(|commit| commit.wait().is_ok()));
 }
 
 #[test]

@@ -75,19 +75,12 @@ fn a_failed_sync_is_told_to_all_who_wait_and_nothing_is_acknowledged_after_it() 
         ] {
             assert!(matches!(outcome, Err(Error::Failed { .. })), "{outcome:?}");
         }
-        assert_eq!(
-            (fs.file_syncs(), fs.calls()),
-            syncs,
-            "a failed sync is never tried again"
-        );
+        assert_eq!((fs.file_syncs(), fs.calls()), syncs, "a failed sync is never tried again");
         (1..=3).for_each(|index| assert_entry(&store, index));
         assert!(store.get(3).unwrap().unwrap().is_durable());
         assert!(!store.get(4).ok().flatten().is_some_and(|entry| entry.is_durable()));
         assert!(matches!(store.close(), Err(Error::Failed { .. })));
-        assert!(
-            matches!(store.close(), Err(Error::Failed { .. })),
-            "a second close says the same"
-        );
+        assert!(matches!(store.close(), Err(Error::Failed { .. })), "a second close says the same");
         drop(store);
         for found in [fs.killed(), fs.crash_at(fs.ops(), &mut |_| Fate::Lost)] {
             let store = sim(&found).open().unwrap();
@@ -112,10 +105,7 @@ fn a_commit_whose_sync_fails_says_so_by_every_way_of_asking() {
     fs.inject(Fault::new(OpKind::Sync, EIO).on(".log"));
     let commit = store.submit(2, "k", "v").unwrap();
     assert!(matches!(commit.wait(), Err(Error::Failed { .. })));
-    assert!(matches!(
-        block_on(async { commit.clone().await }),
-        Err(Error::Failed { .. })
-    ));
+    assert!(matches!(block_on(async { commit.clone().await }), Err(Error::Failed { .. })));
     let (sender, receiver) = std::sync::mpsc::channel();
     commit.on_durable(move |outcome| sender.send(outcome).unwrap());
     assert!(matches!(receiver.recv().unwrap(), Err(Error::Failed { .. })));
@@ -226,10 +216,7 @@ fn an_unreadable_disk_is_an_error_and_not_an_end() {
                 break;
             }
         }
-        assert!(
-            found.same_bytes(&fs),
-            "read {nth}: nothing is cut because it could not be read"
-        );
+        assert!(found.same_bytes(&fs), "read {nth}: nothing is cut because it could not be read");
         failures += 1;
     }
     assert!(failures > 3);

@@ -17,10 +17,7 @@ fn opening_makes_the_directory() {
     let path = dir.path().join("a/b/c");
     let store = Options::new(&path).open().unwrap();
     assert!(path.is_dir());
-    assert!(
-        !names(&path).iter().any(|name| name.ends_with(".log")),
-        "no segment before the first write"
-    );
+    assert!(!names(&path).iter().any(|name| name.ends_with(".log")), "no segment before the first write");
     write_each(&store, [1]);
     assert_holds(&store, [1]);
 }
@@ -30,12 +27,7 @@ fn a_log_reopened_and_written_goes_on_in_the_same_segment() {
     // F02
     let dir = dir();
     let window = Duration::from_millis(1);
-    let open = || {
-        Options::new(dir.path())
-            .sync(SyncPolicy::Grouped { window })
-            .open()
-            .unwrap()
-    };
+    let open = || Options::new(dir.path()).sync(SyncPolicy::Grouped { window }).open().unwrap();
     let store = open();
     write_each(&store, 1..=3);
     store.close().unwrap();
@@ -108,10 +100,7 @@ fn typed_entries_are_enums_and_an_unknown_type_is_named() {
     let dir = dir();
     let store = quick(&dir).open().unwrap();
     let added = EventV2::Added { name: "a".to_owned() };
-    let renamed = EventV2::Renamed {
-        from: "a".to_owned(),
-        to: "b".to_owned(),
-    };
+    let renamed = EventV2::Renamed { from: "a".to_owned(), to: "b".to_owned() };
     store.write(1, "k", &added).unwrap();
     store.write(2, "k", &renamed).unwrap();
     store.write(3, "k", &EventV2::Removed(9)).unwrap();
@@ -230,11 +219,7 @@ fn a_damaged_entry_can_be_passed_over_and_is_an_error_when_read() {
     assert!(is_reported(&store.read(position).unwrap_err()));
     assert!(is_reported(&store.delete(3).unwrap_err()));
     for is_backwards in [false, true] {
-        let mut items: Vec<_> = if is_backwards {
-            store.iter().rev().collect()
-        } else {
-            store.iter().collect()
-        };
+        let mut items: Vec<_> = if is_backwards { store.iter().rev().collect() } else { store.iter().collect() };
         if is_backwards {
             items.reverse();
         }
@@ -246,10 +231,7 @@ fn a_damaged_entry_can_be_passed_over_and_is_an_error_when_read() {
     let items: Vec<_> = store.log_order().collect();
     assert_eq!(items.iter().filter(|item| item.is_err()).count(), 1);
     let good: Vec<u64> = items.iter().flatten().map(casklog::LogItem::index).collect();
-    assert!(
-        good.starts_with(&[1, 2]) && good.ends_with(&[6, 7, 8, 9, 10]),
-        "{good:?}"
-    );
+    assert!(good.starts_with(&[1, 2]) && good.ends_with(&[6, 7, 8, 9, 10]), "{good:?}");
     // The log goes on.
     write_each(&store, [11]);
     assert_entry(&store, 11);

@@ -56,39 +56,17 @@ fn changing_a_buffer_after_the_write_or_the_read_changes_nothing_stored() {
 fn a_sequential_log_takes_exactly_the_next_index() {
     // G03
     let dir = dir();
-    let store = quick(&dir)
-        .index_order(IndexOrder::Sequential)
-        .first_index(1)
-        .open()
-        .unwrap();
+    let store = quick(&dir).index_order(IndexOrder::Sequential).first_index(1).open().unwrap();
     let error = store.write(0, "k", "v").unwrap_err();
     assert!(
-        matches!(
-            error,
-            Error::BelowFloor { index: 0, floor: 1 }
-                | Error::IndexOrder {
-                    index: 0,
-                    expected: 1,
-                    ..
-                }
-        ),
+        matches!(error, Error::BelowFloor { index: 0, floor: 1 } | Error::IndexOrder { index: 0, expected: 1, .. }),
         "{error:?}"
     );
     assert_eq!((store.last_index(), store.next_index()), (None, Some(1)));
     store.write(1, "k", "v").unwrap();
     assert_eq!(store.last_index(), Some(1));
     let error = store.write(3, "k", "v").unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::IndexOrder {
-                index: 3,
-                expected: 2,
-                order: IndexOrder::Sequential
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::IndexOrder { index: 3, expected: 2, order: IndexOrder::Sequential }), "{error:?}");
     assert_eq!(store.last_index(), Some(1));
     store.write(2, "k", "v").unwrap();
     assert_eq!(store.last_index(), Some(2));
@@ -247,10 +225,7 @@ fn a_deletion_hides_the_entry_shows_in_log_order_and_survives_reopening() {
             LogItem::Deleted { index, key, .. } => assert_eq!((*index, &key[..]), (2, &b"key 2"[..])),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(
-            reopened.write(2, "k", "v"),
-            Err(Error::IndexExists { index: 2 })
-        ));
+        assert!(matches!(reopened.write(2, "k", "v"), Err(Error::IndexExists { index: 2 })));
         assert!(!reopened.delete(2).unwrap(), "it is gone already");
     }
 }

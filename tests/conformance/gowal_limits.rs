@@ -55,10 +55,7 @@ fn an_index_that_retention_freed_may_be_written_again_in_any_order_only() {
                 IndexOrder::Any => {
                     outcome.unwrap();
                 }
-                _ => assert!(
-                    matches!(outcome, Err(Error::BelowFloor { index: 3, floor: 6 })),
-                    "{order}: {outcome:?}"
-                ),
+                _ => assert!(matches!(outcome, Err(Error::BelowFloor { index: 3, floor: 6 })), "{order}: {outcome:?}"),
             }
             assert_eq!(store.next_index(), Some(16));
             store.close().unwrap();
@@ -126,17 +123,7 @@ fn a_batch_that_does_not_follow_the_log_writes_nothing() {
     write_each(&store, [1]);
     let ops = fs.ops();
     let error = store.write_batch(&batch_of([3, 4])).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::IndexOrder {
-                index: 3,
-                expected: 2,
-                order: IndexOrder::Sequential
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::IndexOrder { index: 3, expected: 2, order: IndexOrder::Sequential }), "{error:?}");
     assert_eq!(fs.ops(), ops);
     assert_holds(&store, [1]);
     store.write_batch(&batch_of([2, 3])).unwrap();
@@ -242,10 +229,7 @@ fn zero_is_refused_by_name_for_every_limit() {
         let outcome = base().sync(policy).open();
         assert!(matches!(outcome, Err(Error::InvalidOption { option: "sync", .. })));
     }
-    assert!(
-        names(dir.path()).is_empty(),
-        "nothing is created by options that cannot work"
-    );
+    assert!(names(dir.path()).is_empty(), "nothing is created by options that cannot work");
     // A window of zero and no alignment are what they say.
     let policy = SyncPolicy::Grouped { window: Duration::ZERO };
     let store = Options::new(dir.path()).sync(policy).sync_align(0).open().unwrap();

@@ -27,10 +27,7 @@ fn index_zero_and_the_highest_are_legal_and_then_none_is_left() {
                 }
                 _ => assert!(matches!(store.write(5, "k", "v"), Err(Error::IndexExhausted))),
             }
-            assert_eq!(
-                store.range(1..u64::MAX).map(|e| e.unwrap().index()).collect::<Vec<_>>(),
-                [u64::MAX - 1]
-            );
+            assert_eq!(store.range(1..u64::MAX).map(|e| e.unwrap().index()).collect::<Vec<_>>(), [u64::MAX - 1]);
             assert_eq!(store.range(u64::MAX..).count(), 1);
             store.close().unwrap();
         }
@@ -78,11 +75,7 @@ fn increasing_order_takes_gaps_only_upwards() {
     write_each(&store, [7, 9]);
     for index in [9, 8, 0] {
         match store.write(index, "k", "v") {
-            Err(Error::IndexOrder {
-                index: i,
-                expected,
-                order,
-            }) => {
+            Err(Error::IndexOrder { index: i, expected, order }) => {
                 assert_eq!((i, expected, order), (index, 10, IndexOrder::Increasing));
             }
             other => panic!("{other:?}"),
@@ -90,14 +83,7 @@ fn increasing_order_takes_gaps_only_upwards() {
     }
     let mut batch = Batch::new();
     batch.put_bytes(20, "k", "v").put_bytes(9, "k", "v");
-    assert!(matches!(
-        store.write_batch(&batch),
-        Err(Error::IndexOrder {
-            index: 9,
-            expected: 10,
-            ..
-        })
-    ));
+    assert!(matches!(store.write_batch(&batch), Err(Error::IndexOrder { index: 9, expected: 10, .. })));
     store.delete(9).unwrap();
     assert!(store.write(9, "k", "v").is_err(), "a deleted index stays taken");
     store.close().unwrap();
@@ -113,12 +99,7 @@ fn a_sequential_log_may_start_anywhere_unless_told() {
     for (first, wrong) in [(None, None), (Some(0), Some(1)), (Some(5), Some(1)), (Some(5), Some(6))] {
         let fs = SimFs::new();
         let options = || sim(&fs).index_order(IndexOrder::Sequential);
-        let open = || {
-            first
-                .map_or_else(options, |first| options().first_index(first))
-                .open()
-                .unwrap()
-        };
+        let open = || first.map_or_else(options, |first| options().first_index(first)).open().unwrap();
         let store = open();
         if let Some(wrong) = wrong {
             assert!(store.write(wrong, "k", "v").is_err());
@@ -152,10 +133,7 @@ fn empty_keys_and_values_are_legal() {
         store.get(1).unwrap().unwrap().value::<()>().unwrap();
         assert!(store.get(2).unwrap().is_none());
         let entry = store.get(3).unwrap().unwrap();
-        assert_eq!(
-            (entry.key(), entry.value::<Option<u8>>().unwrap()),
-            (&[0xff, 0, 0xfe][..], None)
-        );
+        assert_eq!((entry.key(), entry.value::<Option<u8>>().unwrap()), (&[0xff, 0, 0xfe][..], None));
         store.close().unwrap();
     }
 }

@@ -25,10 +25,7 @@ fn an_iterator_does_not_see_what_is_written_or_deleted_later() {
     store.rotate().unwrap();
     let seen: Vec<u64> = iter.map(|entry| entry.unwrap().index()).collect();
     assert_eq!(seen, (2..=10).collect::<Vec<_>>());
-    assert_eq!(
-        order.map(|item| item.unwrap().index()).collect::<Vec<_>>(),
-        (1..=10).collect::<Vec<_>>()
-    );
+    assert_eq!(order.map(|item| item.unwrap().index()).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
     assert_eq!(store.len(), 18);
 }
 
@@ -88,14 +85,8 @@ fn an_iterator_whose_entries_are_truncated_ends_with_an_error() {
         ];
         for (which, items) in items {
             let (last, good) = items.split_last().unwrap();
-            assert!(
-                matches!(last, Err(Error::Truncated | Error::Removed { .. })),
-                "{how} {which}: {items:?}"
-            );
-            assert!(
-                good.iter().all(|item| matches!(item, Ok(1..=10))),
-                "{how} {which}: {items:?}"
-            );
+            assert!(matches!(last, Err(Error::Truncated | Error::Removed { .. })), "{how} {which}: {items:?}");
+            assert!(good.iter().all(|item| matches!(item, Ok(1..=10))), "{how} {which}: {items:?}");
         }
     }
 }
@@ -107,10 +98,7 @@ fn an_iterator_that_has_passed_what_is_truncated_goes_on() {
     let mut iter = store.iter();
     iter.by_ref().take(6).for_each(|entry| drop(entry.unwrap()));
     store.truncate_before(7).unwrap();
-    assert_eq!(
-        iter.map(|entry| entry.unwrap().index()).collect::<Vec<_>>(),
-        [7, 8, 9, 10]
-    );
+    assert_eq!(iter.map(|entry| entry.unwrap().index()).collect::<Vec<_>>(), [7, 8, 9, 10]);
     let mut iter = store.range(..=9);
     store.truncate_after(9).unwrap();
     assert_eq!(iter.next().unwrap().unwrap().index(), 7);
@@ -130,15 +118,9 @@ fn an_iterator_whose_segments_are_retired_ends_with_the_first_index_left() {
     write_each(&store, 13..=24);
     assert_eq!(store.first_index(), Some(13));
     let items: Vec<_> = iter.map(|item| item.map(|entry| entry.index())).collect();
-    assert!(
-        matches!(items.last(), Some(Err(Error::Removed { first: Some(13) }))),
-        "{items:?}"
-    );
+    assert!(matches!(items.last(), Some(Err(Error::Removed { first: Some(13) }))), "{items:?}");
     let items: Vec<_> = order.map(|item| item.map(|item| item.index())).collect();
-    assert!(
-        matches!(items.last(), Some(Err(Error::Removed { first: Some(13) }))),
-        "{items:?}"
-    );
+    assert!(matches!(items.last(), Some(Err(Error::Removed { first: Some(13) }))), "{items:?}");
     assert_holds(&store, 13..=24);
 }
 
@@ -150,16 +132,8 @@ fn log_order_goes_on_from_a_position() {
     let items: Vec<_> = store.log_order().map(Result::unwrap).collect();
     assert!(items.is_sorted_by(|a, b| a.position() < b.position()));
     for (place, item) in items.iter().enumerate() {
-        let rest: Vec<_> = store
-            .iter_from(item.position())
-            .unwrap()
-            .map(|item| item.unwrap().position())
-            .collect();
-        assert!(
-            rest.iter()
-                .copied()
-                .eq(items[place..].iter().map(|item| item.position()))
-        );
+        let rest: Vec<_> = store.iter_from(item.position()).unwrap().map(|item| item.unwrap().position()).collect();
+        assert!(rest.iter().copied().eq(items[place..].iter().map(|item| item.position())));
     }
     let tail = store.stats().tail;
     assert_eq!(store.iter_from(tail).unwrap().count(), 0);

@@ -42,24 +42,12 @@ fn all_metadata_together_has_one_limit() {
     let ops = fs.ops();
     let mut batch = Batch::new();
     batch.put_meta("b", "").put_bytes(1, "k", "v");
-    for outcome in [
-        store.put_meta("b", ""),
-        store.put_meta("a", vec![1; limit]),
-        store.write_batch(&batch).map(drop),
-    ] {
+    for outcome in [store.put_meta("b", ""), store.put_meta("a", vec![1; limit]), store.write_batch(&batch).map(drop)] {
         match outcome {
-            Err(Error::TooLarge {
-                what,
-                bytes,
-                limit: named,
-            }) => {
+            Err(Error::TooLarge { what, bytes, limit: named }) => {
                 assert_eq!(
                     (what, bytes, named),
-                    (
-                        "metadata",
-                        limit as u64 + 1 - u64::from(bytes == limit as u64),
-                        limit as u64
-                    )
+                    ("metadata", limit as u64 + 1 - u64::from(bytes == limit as u64), limit as u64)
                 );
             }
             other => panic!("{other:?}"),

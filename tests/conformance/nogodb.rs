@@ -19,9 +19,8 @@ fn mixed_sizes(options: Options) {
         lengths.swap(i, numbers.below(i as u64 + 1) as usize);
     }
     let value_of = |i: usize| Numbers(i as u64).bytes(lengths[i]);
-    let positions: Vec<Position> = (0..lengths.len())
-        .map(|i| store.write_bytes(i as u64, "k", value_of(i)).unwrap())
-        .collect();
+    let positions: Vec<Position> =
+        (0..lengths.len()).map(|i| store.write_bytes(i as u64, "k", value_of(i)).unwrap()).collect();
     for (i, position) in positions.iter().enumerate() {
         let entry = store.read(*position).unwrap().unwrap();
         assert_eq!(entry.index(), i as u64);
@@ -83,10 +82,7 @@ fn records_are_laid_into_blocks_as_the_format_says() {
 /// The fragments of the record at `at` are First, Middle and Last, or Full, each as long as its block allows.
 fn check_fragments(bytes: &[u8], mut at: usize, mut left: usize) {
     let header = Header::from_bytes(&bytes[..HEADER_BYTES as usize]).unwrap();
-    let (head, expect) = (
-        header.checksum.fragment_header_bytes(),
-        Expect::Exact(header.log_number),
-    );
+    let (head, expect) = (header.checksum.fragment_header_bytes(), Expect::Exact(header.log_number));
     let (mut previous, mut is_first) = (None, true);
     while left > 0 || is_first {
         let fragment = read_fragment(header.checksum, &bytes[at..], at as u32, expect, previous).unwrap();
@@ -124,10 +120,7 @@ fn values_of_every_length_around_a_block_stand_beside_small_ones() {
         }
         store.close().unwrap();
         let store = open();
-        let values: Vec<Vec<u8>> = store
-            .iter()
-            .map(|entry| entry.unwrap().bytes().unwrap().to_vec())
-            .collect();
+        let values: Vec<Vec<u8>> = store.iter().map(|entry| entry.unwrap().bytes().unwrap().to_vec()).collect();
         assert_eq!(values.len(), 3 * lengths.len());
         for (three, length) in values.chunks(3).zip(&lengths) {
             let expected = Numbers(*length as u64).bytes(*length);
@@ -158,10 +151,7 @@ fn a_write_is_in_the_file_when_it_returns_and_as_long_as_the_format_says() {
             let payload = 1 + 1 + 2 + bin + length as u64;
             let blocks = (end - 1) / BLOCK as u64 - position.offset() / BLOCK as u64 + 1;
             assert_eq!(end - position.offset(), payload + 11 * blocks, "length {length}");
-            assert!(
-                tail == 0 || tail == position.offset(),
-                "nothing stands between two writes"
-            );
+            assert!(tail == 0 || tail == position.offset(), "nothing stands between two writes");
             tail = end;
             // Nothing was synced or closed.
             let bytes = std::fs::read(&store.segments()[0].path).unwrap();
@@ -181,10 +171,7 @@ fn zeros_prepared_ahead_are_a_clean_end() {
         write_each(&store, 1..=3);
         let path = store.segments()[0].path.clone();
         let tail = store.stats().tail.offset() as usize;
-        assert!(
-            fs.read_file(&path).unwrap().len() > 2 * tail,
-            "the file has room prepared"
-        );
+        assert!(fs.read_file(&path).unwrap().len() > 2 * tail, "the file has room prepared");
         if is_closed {
             store.close().unwrap();
         }
@@ -246,11 +233,6 @@ fn a_second_open_in_the_same_process_is_refused_until_the_first_is_closed() {
     assert_holds(&store, [1]);
     drop(store);
     // Dropped without close: the lock goes as soon as the threads have ended.
-    eventually("the release of the lock", || {
-        quick(&dir).open().is_ok_and(|store| store.close().is_ok())
-    });
-    assert!(
-        names(dir.path()).contains(&"segment_lock".to_owned()),
-        "the lock file stays"
-    );
+    eventually("the release of the lock", || quick(&dir).open().is_ok_and(|store| store.close().is_ok()));
+    assert!(names(dir.path()).contains(&"segment_lock".to_owned()), "the lock file stays");
 }

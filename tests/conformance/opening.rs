@@ -46,18 +46,11 @@ fn foreign_files_are_not_touched() {
         "segment_manifest.tmp",
         "notes.txt",
     ];
-    foreign
-        .iter()
-        .for_each(|name| std::fs::write(dir.path().join(name), name).unwrap());
+    foreign.iter().for_each(|name| std::fs::write(dir.path().join(name), name).unwrap());
     std::fs::create_dir(dir.path().join("segment_00000000000000000077.log")).unwrap();
     std::fs::create_dir(dir.path().join("folder")).unwrap();
     for mode in [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::Salvage] {
-        let store = inline(&dir)
-            .recovery(mode)
-            .segment_entries(2)
-            .max_segments(2)
-            .open()
-            .unwrap();
+        let store = inline(&dir).recovery(mode).segment_entries(2).max_segments(2).open().unwrap();
         assert!(store.recovery_report().is_clean, "{:?}", store.recovery_report());
         let next = store.next_index().unwrap();
         write_each(&store, next..next + 5);
@@ -77,17 +70,9 @@ fn prefixes_that_cannot_be_file_names_are_refused() {
     let dir = dir();
     for prefix in ["a/b", "../", "a\\b", "a\0b", "a\nb", &"x".repeat(201)] {
         let outcome = quick(&dir).prefix(prefix).open();
-        assert!(
-            matches!(outcome, Err(Error::InvalidOption { option: "prefix", .. })),
-            "{prefix:?}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(Error::InvalidOption { option: "prefix", .. })), "{prefix:?}: {outcome:?}");
     }
-    quick(&dir)
-        .prefix("x".repeat(200))
-        .open()
-        .unwrap()
-        .append("k", "v")
-        .unwrap();
+    quick(&dir).prefix("x".repeat(200)).open().unwrap().append("k", "v").unwrap();
 }
 
 #[test]
@@ -155,27 +140,14 @@ fn opening_and_closing_without_a_write_changes_no_byte() {
         store.close().unwrap();
         drop(store);
         let (before, ops) = (fs.killed(), fs.ops());
-        for mode in [
-            RecoveryMode::Strict,
-            RecoveryMode::TornTail,
-            RecoveryMode::PointInTime,
-            RecoveryMode::Salvage,
-        ] {
+        for mode in [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage] {
             let store = sim(&fs).segment_entries(3).recovery(mode).open().unwrap();
-            assert!(
-                entries == 0 || store.recovery_report().is_clean,
-                "{:?}",
-                store.recovery_report()
-            );
+            assert!(entries == 0 || store.recovery_report().is_clean, "{:?}", store.recovery_report());
             assert_holds(&store, 1..=entries);
             store.close().unwrap();
         }
         assert!(before.same_bytes(&fs));
-        assert_eq!(
-            fs.ops(),
-            ops,
-            "{entries} entries: not even an overwrite with the same bytes"
-        );
+        assert_eq!(fs.ops(), ops, "{entries} entries: not even an overwrite with the same bytes");
     }
 }
 

@@ -17,11 +17,7 @@ fn policy(name: &str) -> SyncPolicy {
         "none" => SyncPolicy::None,
         "immediate" => SyncPolicy::Immediate,
         "grouped" => SyncPolicy::default(),
-        _ => SyncPolicy::Periodic {
-            every: Duration::from_millis(2),
-            entries: 50,
-            bytes: 10_000,
-        },
+        _ => SyncPolicy::Periodic { every: Duration::from_millis(2), entries: 50, bytes: 10_000 },
     }
 }
 
@@ -63,10 +59,7 @@ impl Writer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (input, output) = (
-            child.stdin.take().unwrap(),
-            BufReader::new(child.stdout.take().unwrap()),
-        );
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let mut writer = Writer { child, input, output };
         while writer.line().expect("the child opens the log") != "open" {}
         writer
@@ -120,10 +113,7 @@ fn what_a_killed_process_was_told_is_written_is_there_under_every_policy() {
             assert!(!store.recovery_report().is_damaged());
             let found = store.last_index().unwrap();
             // One write may have been under way.
-            assert!(
-                found == last || found == last + 1,
-                "{policy}: told of {last}, found {found}"
-            );
+            assert!(found == last || found == last + 1, "{policy}: told of {last}, found {found}");
             assert_holds(&store, 1..=found);
             store.close().unwrap();
         }

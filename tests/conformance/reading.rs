@@ -21,10 +21,7 @@ fn reading_a_position_whose_entry_is_gone_gives_none() {
     assert!(store.read(of(6)).unwrap().is_none(), "deleted");
     store.truncate_after(8).unwrap();
     write_each(&store, [9]);
-    assert!(
-        store.read(of(9)).unwrap().is_none(),
-        "truncated, and its index written again"
-    );
+    assert!(store.read(of(9)).unwrap().is_none(), "truncated, and its index written again");
     assert_entry(&store, 9);
     assert!(store.read(of(10)).unwrap().is_none());
     assert_eq!(store.read(of(8)).unwrap().unwrap().index(), 8);
@@ -35,10 +32,7 @@ fn reading_a_position_whose_entry_is_gone_gives_none() {
             other => panic!("{index}: {other:?}"),
         }
     }
-    assert!(
-        store.read(of(5)).unwrap().is_none(),
-        "truncated in a segment that is left"
-    );
+    assert!(store.read(of(5)).unwrap().is_none(), "truncated in a segment that is left");
     store.close().unwrap();
     let store = sim(&fs).segment_entries(4).open().unwrap();
     for index in [5, 6, 9, 10] {
@@ -68,10 +62,7 @@ fn reading_a_position_where_no_record_starts_is_an_error_or_nothing_but_never_an
     for at in [position(9, 64), position(u64::from(u32::MAX), u64::from(u32::MAX))] {
         assert!(store.read(at).unwrap().is_none(), "beyond the end");
     }
-    assert!(matches!(
-        store.read(position(0, 0)),
-        Err(Error::Removed { .. } | Error::InvalidPosition { .. })
-    ));
+    assert!(matches!(store.read(position(0, 0)), Err(Error::Removed { .. } | Error::InvalidPosition { .. })));
     let empty = sim(&SimFs::new()).open().unwrap();
     assert!(empty.read(position(1, 64)).unwrap().is_none());
 }
@@ -87,16 +78,10 @@ fn a_buffer_is_reused_and_left_alone_where_there_is_nothing() {
     let mut buffer = Vec::new();
     for _ in 0..2 {
         let entry = store.get_into(1, &mut buffer).unwrap().unwrap();
-        assert_eq!(
-            (entry.index(), entry.key(), entry.bytes().unwrap()),
-            (1, &b"first"[..], &[7u8; 5000][..])
-        );
+        assert_eq!((entry.index(), entry.key(), entry.bytes().unwrap()), (1, &b"first"[..], &[7u8; 5000][..]));
         let capacity = buffer.capacity();
         let entry = store.get_into(2, &mut buffer).unwrap().unwrap();
-        assert_eq!(
-            (entry.key(), entry.value::<(&str, u8)>().unwrap()),
-            (&b"second"[..], ("a", 2))
-        );
+        assert_eq!((entry.key(), entry.value::<(&str, u8)>().unwrap()), (&b"second"[..], ("a", 2)));
         assert_eq!(buffer.capacity(), capacity, "its memory is reused");
         assert!(store.get_into(99, &mut buffer).unwrap().is_none());
         let entry = store.get_into(3, &mut buffer).unwrap().unwrap();
@@ -117,10 +102,7 @@ fn an_entry_outlives_the_deletion_of_its_segment_and_the_store() {
     store.close().unwrap();
     drop(store);
     for entry in [entry, detached] {
-        assert_eq!(
-            (entry.index(), entry.key(), entry.value::<&str>().unwrap()),
-            (1, &b"key 1"[..], "value 1")
-        );
+        assert_eq!((entry.index(), entry.key(), entry.value::<&str>().unwrap()), (1, &b"key 1"[..], "value 1"));
     }
 }
 

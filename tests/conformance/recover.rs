@@ -22,19 +22,13 @@ fn open_cuts_exactly_the_garbage_and_leaves_nothing_to_recover() {
     bytes.extend_from_slice(&[0xa5; 1000]);
     std::fs::write(&path, &bytes).unwrap();
     let before = image(dir.path());
-    assert!(
-        UnsafeRecover::run(dir.path(), "segment_").unwrap().is_empty(),
-        "a torn tail is not damage"
-    );
+    assert!(UnsafeRecover::run(dir.path(), "segment_").unwrap().is_empty(), "a torn tail is not damage");
     assert_eq!(image(dir.path()), before);
     let store = open().unwrap();
     let torn = store.recovery_report().torn_tail.clone().unwrap();
     assert_eq!((torn.path, torn.at.offset(), torn.bytes), (path, end as u64, 1000));
     assert_holds(&store, 1..=10);
-    assert!(matches!(
-        UnsafeRecover::run(dir.path(), "segment_"),
-        Err(Error::Locked { .. })
-    ));
+    assert!(matches!(UnsafeRecover::run(dir.path(), "segment_"), Err(Error::Locked { .. })));
     store.close().unwrap();
     drop(store);
     assert!(UnsafeRecover::run(dir.path(), "segment_").unwrap().is_empty());
@@ -58,27 +52,16 @@ fn recovery_drops_a_damaged_segment_keeps_its_file_and_the_rest_of_the_log() {
     let dropped = UnsafeRecover::run(dir.path(), "segment_").unwrap();
     assert_eq!(dropped, std::slice::from_ref(&path));
     let kept = dir.path().join("segment_quarantine").join(path.file_name().unwrap());
-    assert!(
-        std::fs::read(kept).unwrap() == bytes,
-        "the file lies in quarantine as it was"
-    );
+    assert!(std::fs::read(kept).unwrap() == bytes, "the file lies in quarantine as it was");
     for _ in 0..2 {
         let store = open().unwrap();
         for index in [1, 2, 3, 4, 7, 8, 9, 10] {
             assert_entry(&store, index);
         }
         for index in [5, 6] {
-            assert!(
-                matches!(store.get(index), Err(Error::Lost { segment: 3 })),
-                "{:?}",
-                store.get(index)
-            );
+            assert!(matches!(store.get(index), Err(Error::Lost { segment: 3 })), "{:?}", store.get(index));
         }
-        assert!(
-            matches!(store.read(position), Err(Error::Lost { segment: 3 })),
-            "{:?}",
-            store.read(position)
-        );
+        assert!(matches!(store.read(position), Err(Error::Lost { segment: 3 })), "{:?}", store.read(position));
         assert!(!store.recovery_report().is_damaged());
         assert_eq!(store.recovery_report().gaps.len(), 1);
         let next = store.append("k", "v").unwrap().index;
@@ -87,10 +70,7 @@ fn recovery_drops_a_damaged_segment_keeps_its_file_and_the_rest_of_the_log() {
         drop(store);
         assert!(UnsafeRecover::run(dir.path(), "segment_").unwrap().is_empty());
     }
-    assert!(matches!(
-        UnsafeRecover::run(dir.path(), "other_"),
-        Err(Error::NotFound { .. })
-    ));
+    assert!(matches!(UnsafeRecover::run(dir.path(), "other_"), Err(Error::NotFound { .. })));
 }
 
 /// A closed log of five segments with two entries each.

@@ -14,9 +14,7 @@ fn three_writes_are_read_by_their_positions() {
     let dir = dir();
     let store = quick(&dir).open().unwrap();
     let values = ["one", "", "three"];
-    let positions: Vec<Position> = (0..3)
-        .map(|i| store.write_bytes(i as u64, "k", values[i]).unwrap())
-        .collect();
+    let positions: Vec<Position> = (0..3).map(|i| store.write_bytes(i as u64, "k", values[i]).unwrap()).collect();
     assert!(positions.is_sorted());
     for is_sealed in [false, true] {
         for (position, value) in positions.iter().zip(values) {
@@ -32,9 +30,7 @@ fn three_writes_are_read_by_their_positions() {
 fn check_length(options: Options, length: usize, count: u64) {
     let store = options.open().unwrap();
     let value_of = |i: u64| Numbers(i).bytes(length);
-    let positions: Vec<Position> = (1..=count)
-        .map(|i| store.write_bytes(i, "k", value_of(i)).unwrap())
-        .collect();
+    let positions: Vec<Position> = (1..=count).map(|i| store.write_bytes(i, "k", value_of(i)).unwrap()).collect();
     let mut items = store.log_order();
     for (position, i) in positions.iter().zip(1..) {
         let item = items.next().unwrap().unwrap();
@@ -142,11 +138,7 @@ fn a_batch_over_its_limit_is_refused_and_one_at_its_limit_is_not() {
             assert_eq!(indexes(&store), [1, 2, 100]);
         } else {
             match outcome {
-                Err(Error::TooLarge {
-                    what,
-                    bytes,
-                    limit: named,
-                }) => {
+                Err(Error::TooLarge { what, bytes, limit: named }) => {
                     assert_eq!((what, bytes, named), ("batch", 2 * one, limit));
                 }
                 other => panic!("{other:?}"),
@@ -224,10 +216,7 @@ fn rotating_by_hand_begins_the_next_segment() {
     write_each(&store, 1..=3);
     store.rotate().unwrap();
     let segments = store.segments();
-    assert_eq!(
-        segments.iter().map(|segment| segment.number).collect::<Vec<_>>(),
-        [1, 2]
-    );
+    assert_eq!(segments.iter().map(|segment| segment.number).collect::<Vec<_>>(), [1, 2]);
     assert!(segments[0].is_sealed && !segments[1].is_sealed);
     assert!(store.stats().durable.segment() == 2 || store.stats().durable >= store.get(3).unwrap().unwrap().position());
     store.rotate().unwrap();

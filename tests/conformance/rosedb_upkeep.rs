@@ -100,9 +100,7 @@ fn positions_survive_their_fixed_form_and_their_text_and_garbage_is_an_error() {
     let mut numbers = Numbers(11);
     for _ in 0..1000 {
         let len = numbers.below(24) as usize;
-        let text: String = (0..len)
-            .map(|_| char::from(b"0123456789:- x"[numbers.below(14) as usize]))
-            .collect();
+        let text: String = (0..len).map(|_| char::from(b"0123456789:- x"[numbers.below(14) as usize])).collect();
         if let Ok(position) = text.parse::<Position>() {
             assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
         }
@@ -115,11 +113,7 @@ fn what_the_last_trigger_of_periodic_covered_survives_a_power_cut() {
     let never = (Duration::from_secs(3600), u64::MAX);
     for (entries, bytes, is_by_entries) in [(5, never.1, true), (never.1, 500, false)] {
         let fs = SimFs::new();
-        let policy = SyncPolicy::Periodic {
-            every: never.0,
-            entries,
-            bytes,
-        };
+        let policy = SyncPolicy::Periodic { every: never.0, entries, bytes };
         let store = sim(&fs).sync(policy).open().unwrap();
         let mut covered = 0;
         let mut syncs = 0;
@@ -136,10 +130,7 @@ fn what_the_last_trigger_of_periodic_covered_survives_a_power_cut() {
         if is_by_entries {
             assert_eq!((covered, syncs), (20, 4));
         } else {
-            assert!(
-                (18..=23).contains(&covered) && (4..=6).contains(&syncs),
-                "{covered} {syncs}"
-            );
+            assert!((18..=23).contains(&covered) && (4..=6).contains(&syncs), "{covered} {syncs}");
         }
     }
 }
@@ -148,11 +139,7 @@ fn what_the_last_trigger_of_periodic_covered_survives_a_power_cut() {
 fn the_interval_of_periodic_makes_writes_durable_by_itself() {
     // R14
     let dir = dir();
-    let policy = SyncPolicy::Periodic {
-        every: Duration::from_millis(5),
-        entries: u64::MAX,
-        bytes: u64::MAX,
-    };
+    let policy = SyncPolicy::Periodic { every: Duration::from_millis(5), entries: u64::MAX, bytes: u64::MAX };
     let store = quick(&dir).sync(policy).open().unwrap();
     for i in 1..=3u64 {
         store.write(i, "k", &i).unwrap();
@@ -164,16 +151,10 @@ fn the_interval_of_periodic_makes_writes_durable_by_itself() {
 fn the_entries_of_periodic_are_synced_in_the_background() {
     // R14
     let dir = dir();
-    let policy = SyncPolicy::Periodic {
-        every: Duration::from_secs(3600),
-        entries: 10,
-        bytes: u64::MAX,
-    };
+    let policy = SyncPolicy::Periodic { every: Duration::from_secs(3600), entries: 10, bytes: u64::MAX };
     let store = quick(&dir).sync(policy).open().unwrap();
     write_each(&store, 1..=10);
-    eventually("the sync after ten entries", || {
-        store.get(10).unwrap().unwrap().is_durable()
-    });
+    eventually("the sync after ten entries", || store.get(10).unwrap().unwrap().is_durable());
     store.close().unwrap();
 }
 
@@ -205,11 +186,7 @@ fn a_log_whose_entries_are_all_removed_reopens_empty_and_usable() {
     // R17
     type Removal = fn(&casklog::Store);
     let removals: [(&str, Removal, u64); 5] = [
-        (
-            "delete",
-            |store| (1..=10).for_each(|i| assert!(store.delete(i).unwrap())),
-            11,
-        ),
+        ("delete", |store| (1..=10).for_each(|i| assert!(store.delete(i).unwrap())), 11),
         ("reset_to", |store| store.reset_to(1).unwrap(), 1),
         ("truncate_before", |store| store.truncate_before(11).unwrap(), 11),
         ("truncate_after", |store| store.truncate_after(0).unwrap(), 1),

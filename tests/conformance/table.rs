@@ -25,9 +25,7 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
             let function = lines.by_ref().find_map(|line| line.strip_prefix("fn ")).unwrap();
             let name = function.split('(').next().unwrap();
             let comment = lines.by_ref().find(|line| !line.ends_with("else { return };")).unwrap();
-            let comment = comment
-                .strip_prefix("// ")
-                .unwrap_or_else(|| panic!("{module}::{name} names no case"));
+            let comment = comment.strip_prefix("// ").unwrap_or_else(|| panic!("{module}::{name} names no case"));
             let ids = comment.trim_end_matches(", neighbours").split(", ").map(str::to_owned);
             tests.insert(format!("{module}::{name}"), ids.collect());
         }
@@ -62,18 +60,13 @@ fn the_table_lists_every_case_and_claims_only_what_is_there() {
     }
     for (id, named) in &rows {
         for name in named {
-            let ids = tests
-                .get(name)
-                .unwrap_or_else(|| panic!("{id} names {name}, which is not there"));
+            let ids = tests.get(name).unwrap_or_else(|| panic!("{id} names {name}, which is not there"));
             assert!(ids.contains(id), "{name} does not carry {id}");
         }
     }
     for (name, ids) in &tests {
         for id in ids {
-            assert!(
-                rows.contains_key(id),
-                "{name} carries {id}, which the table does not list"
-            );
+            assert!(rows.contains_key(id), "{name} carries {id}, which the table does not list");
         }
     }
 }

@@ -56,28 +56,16 @@ fn truncate_before_past_the_end_empties_the_log_and_moves_on() {
         let store = in_every_state(&fs, store, |store| {
             assert_holds(store, []);
             assert_eq!(store.next_index(), Some(index));
-            assert!(matches!(
-                store.write(index - 1, "k", "v"),
-                Err(Error::BelowFloor { .. })
-            ));
+            assert!(matches!(store.write(index - 1, "k", "v"), Err(Error::BelowFloor { .. })));
         });
-        assert_eq!(
-            store
-                .append(format!("key {index}"), &format!("value {index}"))
-                .unwrap()
-                .index,
-            index
-        );
+        assert_eq!(store.append(format!("key {index}"), &format!("value {index}")).unwrap().index, index);
         in_every_state(&fs, store, |store| assert_holds(store, [index]));
     }
     let fs = SimFs::new();
     let store = sim(&fs).open().unwrap();
     store.truncate_before(7).unwrap();
     let store = in_every_state(&fs, store, |store| assert_eq!(store.next_index(), Some(7)));
-    assert!(matches!(
-        store.write(6, "k", "v"),
-        Err(Error::BelowFloor { index: 6, floor: 7 })
-    ));
+    assert!(matches!(store.write(6, "k", "v"), Err(Error::BelowFloor { index: 6, floor: 7 })));
 }
 
 #[test]
@@ -122,10 +110,7 @@ fn truncate_after_below_the_floor_is_refused() {
     store.truncate_before(6).unwrap();
     for index in [0, 3, 4] {
         let outcome = store.truncate_after(index);
-        assert!(
-            matches!(outcome, Err(Error::BelowFloor { floor: 6, .. })),
-            "{index}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(Error::BelowFloor { floor: 6, .. })), "{index}: {outcome:?}");
     }
     assert_holds(&store, 6..=10);
     store.truncate_after(5).unwrap();
@@ -185,19 +170,13 @@ fn a_sequential_log_goes_on_behind_a_truncation() {
     let store = open();
     write_each(&store, 1..=5);
     store.truncate_after(3).unwrap();
-    assert!(matches!(
-        store.write(6, "k", "v"),
-        Err(Error::IndexOrder { expected: 4, .. })
-    ));
+    assert!(matches!(store.write(6, "k", "v"), Err(Error::IndexOrder { expected: 4, .. })));
     write_each(&store, [4]);
     store.truncate_before(100).unwrap();
     store.close().unwrap();
     let store = open();
     assert!(matches!(store.write(5, "k", "v"), Err(Error::BelowFloor { .. })));
-    assert!(matches!(
-        store.write(101, "k", "v"),
-        Err(Error::IndexOrder { expected: 100, .. })
-    ));
+    assert!(matches!(store.write(101, "k", "v"), Err(Error::IndexOrder { expected: 100, .. })));
     write_each(&store, [100]);
     assert_holds(&store, [100]);
 }

@@ -49,76 +49,40 @@ pub(crate) fn look(store: &Store) -> Result<Seen, String> {
     }
     let backwards: Result<Vec<u64>, _> = store.iter().rev().map(|entry| entry.map(|e| e.index())).collect();
     let backwards = backwards.map_err(text)?;
-    ensure!(
-        backwards.iter().eq(live.keys().rev()),
-        "iter().rev() shows {backwards:?}"
-    );
+    ensure!(backwards.iter().eq(live.keys().rev()), "iter().rev() shows {backwards:?}");
 
     let mut buffer = Vec::new();
     for (index, item) in &live {
         let entry = store.get(*index).map_err(text)?;
         let entry = entry.ok_or_else(|| format!("get({index}) is None, iter shows it"))?;
         let same = entry.key() == item.key && entry.bytes().map_err(text)? == item.value;
-        ensure!(
-            same && entry.position() == item.position,
-            "get({index}) differs from iter"
-        );
+        ensure!(same && entry.position() == item.position, "get({index}) differs from iter");
         let into = store.get_into(*index, &mut buffer).map_err(text)?;
         let into = into.ok_or_else(|| format!("get_into({index}) is None"))?;
-        ensure!(
-            into.bytes().map_err(text)? == item.value,
-            "get_into({index}) differs from iter"
-        );
+        ensure!(into.bytes().map_err(text)? == item.value, "get_into({index}) differs from iter");
         let read = store.read(item.position).map_err(text)?;
-        ensure!(
-            read.is_some_and(|read| read.index() == *index),
-            "read({}) differs",
-            item.position
-        );
+        ensure!(read.is_some_and(|read| read.index() == *index), "read({}) differs", item.position);
         ensure!(store.contains(*index), "contains({index}) is false");
     }
     if let (Some((low, _)), Some((high, _))) = (live.first_key_value(), live.last_key_value()) {
         let (from, to) = (low + (high - low) / 3, high - (high - low) / 3);
         let part: Result<Vec<u64>, _> = store.range(from..=to).map(|entry| entry.map(|e| e.index())).collect();
         let part = part.map_err(text)?;
-        ensure!(
-            part.iter().eq(live.range(from..=to).map(|(index, _)| index)),
-            "range shows {part:?}"
-        );
+        ensure!(part.iter().eq(live.range(from..=to).map(|(index, _)| index)), "range shows {part:?}");
         for index in (low.saturating_sub(2)..high + 3).filter(|index| !live.contains_key(index)) {
             ensure!(!store.contains(index), "contains({index}) though iter does not show it");
-            ensure!(
-                store.get(index).map_err(text)?.is_none(),
-                "get({index}) though iter does not show it"
-            );
+            ensure!(store.get(index).map_err(text)?.is_none(), "get({index}) though iter does not show it");
         }
     }
-    ensure!(
-        store.len() == live.len() as u64,
-        "len {} of {}",
-        store.len(),
-        live.len()
-    );
+    ensure!(store.len() == live.len() as u64, "len {} of {}", store.len(), live.len());
     ensure!(store.is_empty() == live.is_empty(), "is_empty");
-    ensure!(
-        store.first_index() == live.keys().next().copied(),
-        "first_index {:?}",
-        store.first_index()
-    );
-    ensure!(
-        store.last_index() == live.keys().next_back().copied(),
-        "last_index {:?}",
-        store.last_index()
-    );
+    ensure!(store.first_index() == live.keys().next().copied(), "first_index {:?}", store.first_index());
+    ensure!(store.last_index() == live.keys().next_back().copied(), "last_index {:?}", store.last_index());
 
     let (mut log, mut deleted, mut last) = (Vec::new(), Vec::new(), None);
     for item in store.log_order() {
         let item = item.map_err(text)?;
-        ensure!(
-            last < Some(item.position()),
-            "log_order goes back at {}",
-            item.position()
-        );
+        ensure!(last < Some(item.position()), "log_order goes back at {}", item.position());
         last = Some(item.position());
         match &item {
             LogItem::Entry(entry) => log.push((entry.index(), entry.position())),
@@ -151,10 +115,7 @@ pub(crate) fn compare(seen: &Seen, model: &Model, may_retire: bool) -> Result<()
     let first = seen.first_segment;
     let gone = model.items.iter().find(|(_, item)| item.position.segment() < first);
     if let Some((index, item)) = gone.filter(|_| !may_retire) {
-        return Err(format!(
-            "index {index} at {} is below the first segment {first}",
-            item.position
-        ));
+        return Err(format!("index {index} at {} is below the first segment {first}", item.position));
     }
     let live: BTreeMap<u64, &Item> = model.left(first).filter(|(_, item)| !item.is_deleted).collect();
     for (index, item) in &live {
@@ -174,23 +135,11 @@ pub(crate) fn compare(seen: &Seen, model: &Model, may_retire: bool) -> Result<()
     log.sort_unstable_by_key(|(_, position)| *position);
     ensure!(seen.log == log, "log_order shows {:?}, not {log:?}", seen.log);
     let is_deleted = |index: &u64| model.items.get(index).is_some_and(|item| item.is_deleted);
-    ensure!(
-        seen.deleted.iter().all(is_deleted),
-        "log_order shows deletions {:?}",
-        seen.deleted
-    );
+    ensure!(seen.deleted.iter().all(is_deleted), "log_order shows deletions {:?}", seen.deleted);
     for (index, _) in model.left(first).filter(|(_, item)| item.is_deleted) {
-        ensure!(
-            seen.deleted.contains(&index),
-            "log_order misses the deletion of {index}"
-        );
+        ensure!(seen.deleted.contains(&index), "log_order misses the deletion of {index}");
     }
-    ensure!(
-        seen.meta == model.meta,
-        "metadata {:?}, not {:?}",
-        seen.meta,
-        model.meta
-    );
+    ensure!(seen.meta == model.meta, "metadata {:?}, not {:?}", seen.meta, model.meta);
     let next = model.next.unwrap_or(1);
     ensure!(seen.next == Some(next), "next index {:?}, not {next}", seen.next);
     Ok(())

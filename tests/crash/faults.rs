@@ -31,27 +31,10 @@ const KINDS: [OpKind; 13] = [
 ];
 
 fn acts() -> Vec<Act> {
-    let batch = Act::Batch {
-        truncate: None,
-        puts: vec![40, 600],
-        delete: Some(1),
-        meta: Some(9),
-    };
+    let batch = Act::Batch { truncate: None, puts: vec![40, 600], delete: Some(1), meta: Some(9) };
     let mut acts = vec![Act::Append(40), Act::Append(40), batch, Act::Append(9_000), Act::Rotate];
-    acts.extend([
-        Act::Truncate(Change::Before(3)),
-        Act::Append(40),
-        Act::Delete(4),
-        Act::Sync,
-        Act::Idle,
-        Act::Reopen,
-    ]);
-    acts.extend([
-        Act::Append(40),
-        Act::Truncate(Change::After(5)),
-        Act::Append(40),
-        Act::Append(40),
-    ]);
+    acts.extend([Act::Truncate(Change::Before(3)), Act::Append(40), Act::Delete(4), Act::Sync, Act::Idle, Act::Reopen]);
+    acts.extend([Act::Append(40), Act::Truncate(Change::After(5)), Act::Append(40), Act::Append(40)]);
     acts
 }
 
@@ -68,10 +51,7 @@ fn setups() -> Vec<Setup> {
 
 /// A typed error that says what happened; nothing else may come out of a failing call.
 fn is_typed(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Io { .. } | Error::NoSpace { .. } | Error::Failed { .. } | Error::ReadOnly { .. }
-    )
+    matches!(error, Error::Io { .. } | Error::NoSpace { .. } | Error::Failed { .. } | Error::ReadOnly { .. })
 }
 
 /// Runs the workload with one order to fail; returns whether anything failed.
@@ -119,10 +99,7 @@ fn latched(runner: &mut Runner, words: &str) {
     let ops = fs.ops();
     if !matches!(store.writable(), Err(Error::Closed)) {
         let first = format!("{:?}", store.writable());
-        assert!(
-            matches!(store.writable(), Err(Error::Failed { .. })),
-            "{words}: {first}"
-        );
+        assert!(matches!(store.writable(), Err(Error::Failed { .. })), "{words}: {first}");
         assert!(matches!(store.append("k", "v"), Err(Error::Failed { .. })), "{words}");
         assert!(matches!(store.rotate(), Err(Error::Failed { .. })), "{words}");
         let seen = look(store).unwrap_or_else(|error| panic!("{words}: reads after the latch: {error}"));
@@ -139,22 +116,14 @@ fn latched(runner: &mut Runner, words: &str) {
 fn reopened(mut runner: Runner, words: &str) {
     let (fs, setup) = (runner.fs.clone(), runner.setup.clone());
     runner.store = SimStore::other();
-    let store = setup
-        .options(&fs)
-        .open()
-        .unwrap_or_else(|error| panic!("{words}: reopen: {error:?}"));
-    assert!(
-        !store.recovery_report().is_damaged(),
-        "{words}: {:?}",
-        store.recovery_report()
-    );
+    let store = setup.options(&fs).open().unwrap_or_else(|error| panic!("{words}: reopen: {error:?}"));
+    assert!(!store.recovery_report().is_damaged(), "{words}: {:?}", store.recovery_report());
     let seen = look(&store).unwrap_or_else(|error| panic!("{words}: {error}"));
     let mut allowed = runner.allowed(fs.ops());
     allowed.extend(runner.failed.take().map(|failed| Arc::new(located(failed, &seen))));
     let model = find(&seen, &allowed, true).unwrap_or_else(|error| panic!("{words}: reopened: {error}"));
     let mut next = Runner::adopt(fs.clone(), &setup, store, (**model).clone(), Vec::new(), 4);
-    next.run(&[Act::Append(40), Act::Append(600), Act::Sync])
-        .unwrap_or_else(|error| panic!("{words}: {error:?}"));
+    next.run(&[Act::Append(40), Act::Append(600), Act::Sync]).unwrap_or_else(|error| panic!("{words}: {error:?}"));
     for fate in [Fate::Lost, Fate::Kept] {
         let found = fs.crash_at(fs.ops(), &mut |_| fate);
         let allowed = [Arc::new(next.model.clone())];
@@ -171,10 +140,7 @@ fn every_failing_call_is_a_typed_error_and_loses_nothing_acknowledged() {
                 for nth in 1.. {
                     let fault = Fault::new(kind, errno).nth(nth);
                     let fault = if sticky { fault.sticky() } else { fault };
-                    let words = format!(
-                        "{kind:?} {nth}, errno {errno}, sticky {sticky}, mapped {}",
-                        setup.mapped
-                    );
+                    let words = format!("{kind:?} {nth}, errno {errno}, sticky {sticky}, mapped {}", setup.mapped);
                     if !with_fault(&setup, fault, &words) {
                         break;
                     }
@@ -227,10 +193,7 @@ fn a_full_disk_is_a_typed_error_at_every_size_and_opens() {
             }
             // The disk is still full.
             runner.store = SimStore::other();
-            let store = setup
-                .options(&fs)
-                .open()
-                .unwrap_or_else(|error| panic!("{words}: full: {error:?}"));
+            let store = setup.options(&fs).open().unwrap_or_else(|error| panic!("{words}: full: {error:?}"));
             let seen = look(&store).unwrap_or_else(|error| panic!("{words}: {error}"));
             let failed = runner.failed.clone().map(|failed| Arc::new(located(failed, &seen)));
             let allowed: Vec<_> = runner.allowed(fs.ops()).into_iter().chain(failed).collect();

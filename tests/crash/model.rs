@@ -38,12 +38,7 @@ impl Model {
     pub(crate) fn apply(&mut self, change: &Change, position: Position) {
         match change {
             Change::Put { index, key, value } => {
-                let item = Item {
-                    key: key.clone(),
-                    value: value.clone(),
-                    position,
-                    is_deleted: false,
-                };
+                let item = Item { key: key.clone(), value: value.clone(), position, is_deleted: false };
                 self.items.insert(*index, item);
                 self.next = Some(self.next.unwrap_or(0).max(index + 1));
             }

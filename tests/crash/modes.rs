@@ -10,12 +10,8 @@ use crate::model::{Change, Model};
 use crate::named::segment;
 use crate::runner::{Act, GROUPED, Runner, Setup};
 
-const MODES: [RecoveryMode; 4] = [
-    RecoveryMode::Strict,
-    RecoveryMode::TornTail,
-    RecoveryMode::PointInTime,
-    RecoveryMode::Salvage,
-];
+const MODES: [RecoveryMode; 4] =
+    [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage];
 
 struct Log {
     fs: SimFs,
@@ -30,14 +26,7 @@ fn log(is_clean: bool) -> Log {
     let mut runner = Runner::create(&setup, 21);
     let mut acts = vec![Act::Append(40); 6];
     acts.insert(4, Act::Append(300));
-    acts.extend([
-        Act::Meta(2, 10),
-        Act::Append(40),
-        Act::Delete(5),
-        Act::Append(40),
-        Act::Append(40),
-        Act::Idle,
-    ]);
+    acts.extend([Act::Meta(2, 10), Act::Append(40), Act::Delete(5), Act::Append(40), Act::Append(40), Act::Idle]);
     if is_clean {
         acts.push(Act::Reopen);
     }
@@ -46,11 +35,7 @@ fn log(is_clean: bool) -> Log {
         runner.store.close().unwrap();
     }
     let fs = copy(&runner.fs);
-    Log {
-        fs,
-        setup,
-        model: runner.model,
-    }
+    Log { fs, setup, model: runner.model }
 }
 
 /// What a running system sees, on a file system of its own.
@@ -78,21 +63,12 @@ impl Log {
         let store = match self.open(&fs, mode) {
             Ok(store) => store,
             Err(error) => {
-                let is_typed = matches!(
-                    error,
-                    Error::Damaged { .. } | Error::Missing { .. } | Error::TornTail { .. }
-                );
+                let is_typed = matches!(error, Error::Damaged { .. } | Error::Missing { .. } | Error::TornTail { .. });
                 let is_typed = is_typed || matches!(error, Error::Unsupported { .. });
                 assert!(is_typed, "{words}, {mode:?}: {error:?}");
-                assert!(
-                    fs.same_bytes(&before),
-                    "{words}, {mode:?}: a failed open changed a file"
-                );
+                assert!(fs.same_bytes(&before), "{words}, {mode:?}: a failed open changed a file");
                 let may_fail = !matches!(mode, RecoveryMode::PointInTime | RecoveryMode::Salvage);
-                assert!(
-                    may_fail || matches!(error, Error::Unsupported { .. }),
-                    "{words}, {mode:?}: {error:?}"
-                );
+                assert!(may_fail || matches!(error, Error::Unsupported { .. }), "{words}, {mode:?}: {error:?}");
                 return true;
             }
         };
@@ -103,20 +79,14 @@ impl Log {
             match store.get(*index) {
                 Ok(Some(entry)) => {
                     let same = entry.key() == item.key && entry.bytes().is_ok_and(|bytes| bytes == item.value);
-                    assert!(
-                        same && entry.position() == item.position,
-                        "{words}, {mode:?}: wrong data for {index}"
-                    );
+                    assert!(same && entry.position() == item.position, "{words}, {mode:?}: wrong data for {index}");
                 }
                 Ok(None) => missing.push(*index),
                 Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
                 Err(error) => panic!("{words}, {mode:?}: get({index}): {error:?}"),
             }
         }
-        assert!(
-            missing.is_empty() || is_reported,
-            "{words}, {mode:?}: {missing:?} are silently gone: {report:?}"
-        );
+        assert!(missing.is_empty() || is_reported, "{words}, {mode:?}: {missing:?} are silently gone: {report:?}");
         match mode {
             RecoveryMode::Salvage => {
                 // In a gap get is an error, and what stands in other segments is there.
@@ -124,35 +94,20 @@ impl Log {
                 let is_open = report.damage.iter().any(|damage| damage.indexes.is_none());
                 for index in &missing {
                     let is_behind = store.last_index().is_none_or(|last| *index > last);
-                    assert!(
-                        is_open && is_behind,
-                        "{words}: salvage: get({index}) is None: {report:?}"
-                    );
+                    assert!(is_open && is_behind, "{words}: salvage: get({index}) is None: {report:?}");
                 }
                 assert!(store.writable().is_ok(), "{words}: salvage does not write");
             }
             RecoveryMode::PointInTime if report.is_damaged() => {
-                assert!(
-                    matches!(store.writable(), Err(Error::ReadOnly { .. })),
-                    "{words}: it writes"
-                );
-                assert!(
-                    matches!(store.append("k", "v"), Err(Error::ReadOnly { .. })),
-                    "{words}: it writes"
-                );
+                assert!(matches!(store.writable(), Err(Error::ReadOnly { .. })), "{words}: it writes");
+                assert!(matches!(store.append("k", "v"), Err(Error::ReadOnly { .. })), "{words}: it writes");
                 // It ends before the damage: what is there is a prefix of the log.
                 let first = missing.first().copied().unwrap_or(u64::MAX);
                 let above = self.model.items.range(first..).filter(|(_, item)| !item.is_deleted);
                 assert_eq!(missing.len(), above.count().min(missing.len()), "{words}");
-                assert!(
-                    store.last_index().is_none_or(|last| last < first),
-                    "{words}: behind the damage"
-                );
+                assert!(store.last_index().is_none_or(|last| last < first), "{words}: behind the damage");
             }
-            _ => assert!(
-                missing.is_empty(),
-                "{words}, {mode:?}: {missing:?} are gone: {report:?}"
-            ),
+            _ => assert!(missing.is_empty(), "{words}, {mode:?}: {missing:?} are gone: {report:?}"),
         }
         for entry in store.iter() {
             match entry {
@@ -181,10 +136,7 @@ impl Log {
     fn is_true(&self, index: u64, value: &[u8], words: &str) {
         let item = self.model.items.get(&index);
         let is_new = self.model.next.is_some_and(|next| index >= next);
-        assert!(
-            is_new || item.is_some_and(|item| item.value == value),
-            "{words}: {index} is made up"
-        );
+        assert!(is_new || item.is_some_and(|item| item.value == value), "{words}: {index} is made up");
     }
 
     /// All modes. `must`: the damage must be reported in each.
@@ -204,11 +156,7 @@ fn every_flipped_byte_of_a_segment_is_noticed() {
             let path = segment(number);
             let Some(bytes) = log.fs.read_file(&path) else { continue };
             let store = log.setup.options(&copy(&log.fs)).open().unwrap();
-            let used = store
-                .segments()
-                .iter()
-                .find(|info| info.number == number)
-                .map_or(0, |info| info.bytes);
+            let used = store.segments().iter().find(|info| info.number == number).map_or(0, |info| info.bytes);
             let last = store.segments().last().unwrap().number;
             store.close().unwrap();
             for at in 0..bytes.len().min(used as usize + 64) {
@@ -220,10 +168,7 @@ fn every_flipped_byte_of_a_segment_is_noticed() {
                     for mode in MODES {
                         let is_reported = log.examine(&fs, mode, &words);
                         let looks = mode == RecoveryMode::Strict || at >= 64;
-                        assert!(
-                            is_reported || !must || !looks || is_stamp(at),
-                            "{words}: not reported in {mode:?}"
-                        );
+                        assert!(is_reported || !must || !looks || is_stamp(at), "{words}: not reported in {mode:?}");
                     }
                 }
             }
@@ -240,10 +185,7 @@ fn is_stamp(at: usize) -> bool {
 fn a_missing_or_foreign_file_is_noticed() {
     for is_clean in [true, false] {
         let log = log(is_clean);
-        let last = (1..=9)
-            .rev()
-            .find(|number| log.fs.read_file(&segment(*number)).is_some())
-            .unwrap();
+        let last = (1..=9).rev().find(|number| log.fs.read_file(&segment(*number)).is_some()).unwrap();
         for number in 1..=3 {
             let fs = copy(&log.fs);
             assert!(fs.remove_file(&segment(number)));
@@ -252,10 +194,7 @@ fn a_missing_or_foreign_file_is_noticed() {
             log.examine_all(&fs, true, &format!("clean {is_clean}, segment {number} emptied"));
         }
         for (a, b) in [(1, 2), (2, 3), (1, 3)] {
-            let (one, two) = (
-                log.fs.read_file(&segment(a)).unwrap(),
-                log.fs.read_file(&segment(b)).unwrap(),
-            );
+            let (one, two) = (log.fs.read_file(&segment(a)).unwrap(), log.fs.read_file(&segment(b)).unwrap());
             let fs = log.damaged(&segment(a), |bytes| bytes.clone_from(&two));
             log.examine_all(&fs, true, &format!("clean {is_clean}, segment {a} is a copy of {b}"));
             fs.write_file(&segment(b), &one);
@@ -274,11 +213,7 @@ fn a_segment_that_was_cut_below_the_watermark_is_noticed() {
             for to in (0..info.bytes as usize).step_by(13) {
                 let fs = log.damaged(&info.path, |bytes| bytes.truncate(to));
                 let must = info.is_sealed;
-                log.examine_all(
-                    &fs,
-                    must,
-                    &format!("clean {is_clean}, segment {} cut to {to}", info.number),
-                );
+                log.examine_all(&fs, must, &format!("clean {is_clean}, segment {} cut to {to}", info.number));
             }
         }
     }
@@ -304,10 +239,7 @@ fn garbage_behind_the_end_is_a_torn_tail() {
                 let fs = copy(&fs);
                 let store = log.open(&fs, *mode).unwrap();
                 let report = store.recovery_report();
-                assert!(
-                    !report.is_damaged() && report.torn_tail.is_some(),
-                    "{at}+{length}: {report:?}"
-                );
+                assert!(!report.is_damaged() && report.torn_tail.is_some(), "{at}+{length}: {report:?}");
                 compare(&look(&store).unwrap(), &log.model, false).unwrap();
                 store.append("k", "v").unwrap();
             }
@@ -337,21 +269,10 @@ fn salvage_does_not_bring_back_what_a_lost_segment_had_truncated() {
     assert!(fs.remove_file(&path));
     let store = setup.options(&fs).recovery(RecoveryMode::Salvage).open().unwrap();
     assert!(store.get(1).unwrap().is_some());
-    assert!(
-        !matches!(store.get(2), Ok(Some(_))),
-        "index 2 was written again in the lost segment"
-    );
-    assert!(
-        !matches!(store.get(3), Ok(Some(entry)) if entry.position().segment() < lost),
-        "index 3 came back"
-    );
-    let positions = store
-        .iter()
-        .flatten()
-        .map(|entry| (entry.index(), entry.position().segment()));
-    let came_back: Vec<_> = positions
-        .filter(|(index, number)| *index > 1 && *number < lost)
-        .collect();
+    assert!(!matches!(store.get(2), Ok(Some(_))), "index 2 was written again in the lost segment");
+    assert!(!matches!(store.get(3), Ok(Some(entry)) if entry.position().segment() < lost), "index 3 came back");
+    let positions = store.iter().flatten().map(|entry| (entry.index(), entry.position().segment()));
+    let came_back: Vec<_> = positions.filter(|(index, number)| *index > 1 && *number < lost).collect();
     assert!(came_back.is_empty(), "{came_back:?} came back");
 }
 
@@ -388,11 +309,7 @@ fn the_only_segment_is_never_taken_for_a_spare() {
     let mut runner = Runner::create(&setup, 5);
     runner.run(&vec![Act::Append(40); 5]).unwrap();
     runner.run(&[Act::Idle]).unwrap();
-    let log = Log {
-        fs: copy(&runner.fs),
-        setup,
-        model: runner.model,
-    };
+    let log = Log { fs: copy(&runner.fs), setup, model: runner.model };
     for at in 0..160 {
         let fs = log.damaged(&segment(1), |bytes| bytes[at] ^= 4);
         log.examine_all(&fs, true, &format!("byte {at}"));

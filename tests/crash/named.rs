@@ -44,12 +44,7 @@ fn cut_with(runner: &Runner, fate: impl Fn(&PendingUnit) -> Fate) {
 
 /// Cuts the power at every operation, exhaustively where few things are pending, and goes on and cuts again.
 fn cut_thoroughly(runner: &Runner, images: usize, depth: usize) {
-    let effort = Effort {
-        one_in: 1,
-        images,
-        deeper: 40,
-        depth,
-    };
+    let effort = Effort { one_in: 1, images, deeper: 40, depth };
     let figures = Figures::default();
     let outcome = cut_everywhere(runner, effort, &mut Random(3), &figures);
 
@@ -77,9 +72,7 @@ fn a_footer_that_survives_proves_nothing_about_the_data_before_it() {
         let is_record = |unit: &PendingUnit| is_of(unit, 1) && matches!(unit.change, Unit::Data { at, .. } if at < end);
         cut_with(&runner, |unit| Fate::from(!is_record(unit)));
         // The size that sealing gave the file survives, and nothing else of it.
-        cut_with(&runner, |unit| {
-            Fate::from(matches!(unit.change, Unit::Size { .. } | Unit::Name))
-        });
+        cut_with(&runner, |unit| Fate::from(matches!(unit.change, Unit::Size { .. } | Unit::Name)));
     }
 }
 
@@ -102,19 +95,8 @@ fn entries_that_were_truncated_and_written_again_do_not_come_back_after_a_rotati
         let mut setup = Setup::new(SyncPolicy::None);
         setup.order = order;
         let mut acts = appends(6);
-        acts.extend([
-            Act::Truncate(Change::After(3)),
-            Act::Append(40),
-            Act::Append(40),
-            Act::Rotate,
-        ]);
-        acts.extend([
-            Act::Reopen,
-            Act::Append(40),
-            Act::Truncate(Change::After(2)),
-            Act::Drop,
-            Act::Append(40),
-        ]);
+        acts.extend([Act::Truncate(Change::After(3)), Act::Append(40), Act::Append(40), Act::Rotate]);
+        acts.extend([Act::Reopen, Act::Append(40), Act::Truncate(Change::After(2)), Act::Drop, Act::Append(40)]);
         cut_thoroughly(&runner(&setup, &acts), 64, 1);
     }
 }
@@ -138,9 +120,7 @@ fn retention_of_truncated_segments_does_not_raise_the_floor_above_the_next_index
         let mut setup = Setup::new(GROUPED);
         (setup.order, setup.segment_entries, setup.max_segments) = (order, Some(1), Some(2));
         let mut runner = runner(&setup, &appends(4));
-        runner
-            .run(&[Act::Truncate(Change::After(3)), Act::Truncate(Change::After(2))])
-            .unwrap();
+        runner.run(&[Act::Truncate(Change::After(3)), Act::Truncate(Change::After(2))]).unwrap();
         runner.run(&appends(2)).unwrap();
         runner.run(&[Act::Truncate(Change::Reset(1)), Act::Reopen]).unwrap();
         runner.run(&appends(5)).unwrap();
@@ -168,9 +148,7 @@ fn a_spare_that_the_manifest_does_not_know_is_never_written_to() {
     let runner = runner(&setup, &[Act::Append(40), Act::Drop, Act::Append(40), Act::Append(40)]);
     for op in 0..=runner.fs.ops() {
         // The file and its name get to the disk, the manifest does not.
-        let found = runner
-            .fs
-            .crash_at(op, &mut |unit| Fate::from(!unit.path.ends_with("segment_manifest")));
+        let found = runner.fs.crash_at(op, &mut |unit| Fate::from(!unit.path.ends_with("segment_manifest")));
         let again = found.crash_at(0, &mut |_| Fate::Kept);
         let model = check(&found, &setup, &runner.allowed(op)).unwrap();
         let store = setup.options(&again).open().unwrap();
@@ -190,10 +168,7 @@ fn a_torn_manifest_slot_loses_nothing() {
     let path = PathBuf::from("/db/segment_manifest");
     let endings = [vec![], vec![Act::Idle], vec![Act::Reopen], vec![Act::Rotate]];
     // With retention its own update of the manifest is the last one of the first ending.
-    for (ending, most) in endings
-        .into_iter()
-        .flat_map(|ending| [(ending.clone(), None), (ending, Some(2))])
-    {
+    for (ending, most) in endings.into_iter().flat_map(|ending| [(ending.clone(), None), (ending, Some(2))]) {
         let mut setup = Setup::new(GROUPED);
         (setup.segment_entries, setup.max_segments) = (Some(3), most);
         let mut acts = appends(7);
@@ -225,11 +200,9 @@ fn a_lost_head_stamp_is_torn_above_the_watermark_and_damage_below_it() {
     cut_with(&torn, |unit| Fate::from(!is_head(unit)));
 
     // With no sync until the end the manifest's watermark is the end of segment 1, where the log seems to end cleanly.
-    for (policy, endings) in [
-        (GROUPED, vec![Act::Append(40)]),
-        (GROUPED, vec![Act::Idle]),
-        (SyncPolicy::None, vec![Act::Sync, Act::Idle]),
-    ] {
+    for (policy, endings) in
+        [(GROUPED, vec![Act::Append(40)]), (GROUPED, vec![Act::Idle]), (SyncPolicy::None, vec![Act::Sync, Act::Idle])]
+    {
         setup.sync = policy;
         let mut acts = acts.clone();
         acts.extend(endings);
@@ -241,10 +214,7 @@ fn a_lost_head_stamp_is_torn_above_the_watermark_and_damage_below_it() {
         fs.write_file(&segment(number), &bytes);
         let before = fs.crash_at(0, &mut |_| Fate::Kept);
         let error = setup.options(&fs).open().unwrap_err();
-        assert!(
-            matches!(&error, Error::Damaged { path, .. } if *path == segment(2)),
-            "{error:?}"
-        );
+        assert!(matches!(&error, Error::Damaged { path, .. } if *path == segment(2)), "{error:?}");
         assert!(fs.same_bytes(&before), "a failed open changed a file");
     }
 }
@@ -256,9 +226,7 @@ fn recovery_that_is_cut_while_it_drops_later_segments_can_be_repeated() {
     let runner = runner(&setup, &appends(9));
     let mut images = 0;
     for op in 0..=runner.fs.ops() {
-        let found = runner
-            .fs
-            .crash_at(op, &mut |unit| Fate::from(!(is_of(unit, 2) || is_of(unit, 3))));
+        let found = runner.fs.crash_at(op, &mut |unit| Fate::from(!(is_of(unit, 2) || is_of(unit, 3))));
         let allowed = runner.allowed(op);
         let store = setup.options(&found).open().unwrap();
         if store.recovery_report().removed.is_empty() {
@@ -301,12 +269,7 @@ fn a_reopen_in_the_same_boot_does_not_believe_the_page_cache() {
             assert!(matches!(runner.store.append("k", "v"), Err(Error::Failed { .. })));
             assert!(matches!(runner.store.sync(), Err(Error::Failed { .. })));
             assert!(matches!(runner.store.close(), Err(Error::Failed { .. })));
-            assert_eq!(
-                runner.fs.ops(),
-                ops,
-                "written after the latch: {}",
-                runner.fs.op_name(ops)
-            );
+            assert_eq!(runner.fs.ops(), ops, "written after the latch: {}", runner.fs.op_name(ops));
             runner.fs.clear_faults();
             runner.store = SimStore::other();
 
@@ -322,10 +285,7 @@ fn a_reopen_in_the_same_boot_does_not_believe_the_page_cache() {
             for fate in [Fate::Lost, Fate::Kept, Fate::Garbage] {
                 let found = next.fs.crash_at(next.fs.ops(), &mut |_| fate);
                 check(&found, &setup, &[Arc::new(next.model.clone())]).unwrap_or_else(|error| {
-                    panic!(
-                        "sync {nth}, mapped {mapped}, drops cache {drops_cache}: {error}\n{}",
-                        found.origin()
-                    )
+                    panic!("sync {nth}, mapped {mapped}, drops cache {drops_cache}: {error}\n{}", found.origin())
                 });
             }
         }

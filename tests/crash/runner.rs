@@ -84,11 +84,8 @@ impl Setup {
 
 pub(crate) const GROUPED: SyncPolicy = SyncPolicy::Grouped { window: Duration::ZERO };
 
-pub(crate) const PERIODIC: SyncPolicy = SyncPolicy::Periodic {
-    every: Duration::from_secs(3600),
-    entries: 3,
-    bytes: 5_000,
-};
+pub(crate) const PERIODIC: SyncPolicy =
+    SyncPolicy::Periodic { every: Duration::from_secs(3600), entries: 3, bytes: 5_000 };
 
 /// One operation that was run.
 #[derive(Debug, Clone)]
@@ -135,16 +132,8 @@ impl Runner {
         before: Vec<Arc<Model>>,
         salt: u64,
     ) -> Self {
-        let mut runner = Runner {
-            fs,
-            setup: setup.clone(),
-            store,
-            model,
-            steps: Vec::new(),
-            before,
-            failed: None,
-            salt,
-        };
+        let mut runner =
+            Runner { fs, setup: setup.clone(), store, model, steps: Vec::new(), before, failed: None, salt };
         runner.finish(None, 0, true);
         runner
     }
@@ -174,11 +163,7 @@ impl Runner {
     }
 
     fn states_from(&self, op: usize, is_sure: impl Fn(&Step) -> bool) -> Vec<Arc<Model>> {
-        let attempted = self
-            .steps
-            .iter()
-            .take_while(|step| step.begin < op || step.begin == 0)
-            .count();
+        let attempted = self.steps.iter().take_while(|step| step.begin < op || step.begin == 0).count();
         let models = |from: usize| self.steps[from..attempted].iter().map(|step| step.model.clone());
         match self.steps[..attempted].iter().rposition(is_sure) {
             Some(sure) => models(sure).collect(),
@@ -206,11 +191,7 @@ impl Runner {
 
     fn put(&self, index: u64, length: usize) -> (Change, Vec<u8>, Vec<u8>) {
         let (key, value) = self.bytes(length);
-        let change = Change::Put {
-            index,
-            key: key.clone(),
-            value: value.clone(),
-        };
+        let change = Change::Put { index, key: key.clone(), value: value.clone() };
         (change, key, value)
     }
 
@@ -243,10 +224,7 @@ impl Runner {
             }
             Act::Put(index, length) => {
                 let (change, key, value) = self.put(*index, *length);
-                (
-                    vec![change],
-                    store.write_bytes(*index, &key, &value).map(|position| vec![position]),
-                )
+                (vec![change], store.write_bytes(*index, &key, &value).map(|position| vec![position]))
             }
             Act::Batch { .. } => {
                 let (batch, changes) = self.batch(act, next);
@@ -303,9 +281,7 @@ impl Runner {
                 Ok(())
             }
             Err(error) => {
-                changes
-                    .iter()
-                    .for_each(|change| then.apply(change, Position::default()));
+                changes.iter().for_each(|change| then.apply(change, Position::default()));
                 self.failed = Some(then);
                 Err(error)
             }
@@ -313,15 +289,7 @@ impl Runner {
     }
 
     fn batch(&self, act: &Act, next: u64) -> (Batch, Vec<Change>) {
-        let Act::Batch {
-            truncate,
-            puts,
-            delete,
-            meta,
-        } = act
-        else {
-            unreachable!("a batch")
-        };
+        let Act::Batch { truncate, puts, delete, meta } = act else { unreachable!("a batch") };
         let mut batch = Batch::new();
         let (mut changes, mut first) = (Vec::new(), next);
         let mut trial = self.model.clone();
@@ -363,10 +331,7 @@ impl Runner {
             begin = self.fs.ops();
         } else {
             // Another handle of no log: the only one of this log goes.
-            self.store = Options::new("/other")
-                .fs(Arc::new(SimFs::new()))
-                .background(false)
-                .open()?;
+            self.store = Options::new("/other").fs(Arc::new(SimFs::new())).background(false).open()?;
         }
         self.store = self.setup.options(&self.fs).open()?;
         self.finish(Some(act.clone()), begin, true);

@@ -41,13 +41,8 @@ fn stale_records_right_behind_a_resume_record_are_not_taken_for_the_log() {
     runner.run(&[Act::Append(40)]).unwrap();
     let gap = (tail(&runner) + resume + head + 40).next_multiple_of(512) - tail(&runner) - resume;
     let fill = gap - head;
-    let fill = if fill < 250 {
-        vec![fill]
-    } else {
-        vec![100, fill - 100 - head]
-    };
-    fill.iter()
-        .for_each(|length| runner.act(&Act::Append(*length as usize)).unwrap());
+    let fill = if fill < 250 { vec![fill] } else { vec![100, fill - 100 - head] };
+    fill.iter().for_each(|length| runner.act(&Act::Append(*length as usize)).unwrap());
     let start = tail(&runner);
     runner.run(&[meta, Act::Append(40), Act::Append(600)]).unwrap();
     assert_eq!((start + resume) % 512, 0, "the lost record ends with a sector");
@@ -62,19 +57,13 @@ fn stale_records_right_behind_a_resume_record_are_not_taken_for_the_log() {
     assert!(store.recovery_report().torn_tail.is_some());
     let mut next = Runner::adopt(found, &runner.setup, store, model, allowed, 19);
     next.run(&[Act::Append(40)]).unwrap();
-    let effort = Effort {
-        one_in: 1,
-        images: 1 << 10,
-        deeper: 50,
-        depth: 1,
-    };
+    let effort = Effort { one_in: 1, images: 1 << 10, deeper: 50, depth: 1 };
     let outcome = cut_everywhere(&next, effort, &mut Random(1), &Figures::default());
     outcome.unwrap_or_else(|error| panic!("{error}"));
     // The same where nothing of what recovery writes is sure but the resume record.
     for op in 0..=next.fs.ops() {
-        let found = next.fs.crash_at(op, &mut |unit| {
-            Fate::from(matches!(unit.change, Unit::Data { at, .. } if at == start))
-        });
+        let found =
+            next.fs.crash_at(op, &mut |unit| Fate::from(matches!(unit.change, Unit::Data { at, .. } if at == start)));
         let outcome = crate::sweep::check(&found, &next.setup, &next.allowed(op));
         outcome.unwrap_or_else(|error| panic!("{}: {error}", found.origin()));
     }

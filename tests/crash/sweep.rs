@@ -15,45 +15,32 @@ use crate::runner::{Act, GROUPED, PERIODIC, Runner, Setup};
 /// Checks a file system that a crash left: opens it, compares, and opens it again. Returns the state it is in.
 pub(crate) fn check(fs: &SimFs, setup: &Setup, allowed: &[Arc<Model>]) -> Result<Arc<Model>, String> {
     let may_retire = setup.max_segments.is_some();
-    let store = setup
-        .options(fs)
-        .open()
-        .map_err(|error| format!("it does not open: {error:?}"))?;
+    let store = setup.options(fs).open().map_err(|error| format!("it does not open: {error:?}"))?;
     if let Some(damage) = store.recovery_report().damage.first() {
         return Err(format!("open reports damage: {damage:?}"));
     }
     let seen = look(&store)?;
     let model = find(&seen, allowed, may_retire);
-    let model = model
-        .map_err(|error| format!("{error}\n  {:?}", store.recovery_report()))?
-        .clone();
+    let model = model.map_err(|error| format!("{error}\n  {:?}", store.recovery_report()))?.clone();
     // I12: a segment with entries goes only when that many younger ones are there; the last may be lost again.
     let gone = model.items.values().map(|item| item.position.segment());
     let gone = gone.filter(|number| *number < seen.first_segment).max();
     if let (Some(most), Some(gone)) = (setup.max_segments, gone)
         && seen.last_segment + 1 < gone + most
     {
-        return Err(format!(
-            "retention took segment {gone}, {} is the last",
-            seen.last_segment
-        ));
+        return Err(format!("retention took segment {gone}, {} is the last", seen.last_segment));
     }
     store.close().map_err(|error| format!("it does not close: {error:?}"))?;
     drop(store);
 
     // I7: the same again, and nothing is written.
     let ops = fs.ops();
-    let store = setup
-        .options(fs)
-        .open()
-        .map_err(|error| format!("it does not open twice: {error:?}"))?;
+    let store = setup.options(fs).open().map_err(|error| format!("it does not open twice: {error:?}"))?;
     if !store.recovery_report().is_clean {
         return Err(format!("the second open is not clean: {:?}", store.recovery_report()));
     }
     let again = look(&store)?;
-    store
-        .close()
-        .map_err(|error| format!("it does not close twice: {error:?}"))?;
+    store.close().map_err(|error| format!("it does not close twice: {error:?}"))?;
     if again != seen {
         return Err(format!("the second open shows {again:?}, the first {seen:?}"));
     }
@@ -103,11 +90,7 @@ fn cut_at(runner: &Runner, op: usize, effort: Effort, random: &mut Random, figur
     figures.cuts.fetch_add(1, Ordering::Relaxed);
     let context = |fs: &SimFs, what: &str, error: String| {
         let name = runner.fs.op_name(op);
-        format!(
-            "{what} before op {op} ({name}):\n  {}\n  {error}\n  {}",
-            fs.origin(),
-            history(runner, op)
-        )
+        format!("{what} before op {op} ({name}):\n  {}\n  {error}\n  {}", fs.origin(), history(runner, op))
     };
     // The death of the process: all that was written is there.
     let killed = runner.fs.crash_at(op, &mut |_| Fate::Kept);
@@ -139,22 +122,13 @@ fn go_on(
     random: &mut Random,
     figures: &Figures,
 ) -> Result<(), String> {
-    let store = runner
-        .setup
-        .options(&found)
-        .open()
-        .map_err(|error| format!("{error:?}"))?;
+    let store = runner.setup.options(&found).open().map_err(|error| format!("{error:?}"))?;
     let mut acts = runner.acts_behind(&model, op);
     acts.extend([Act::Append(40), Act::Append(40), Act::Append(40)]);
     let before = runner.allowed(op);
     let mut next = Runner::adopt(found, &runner.setup, store, (*model).clone(), before, random.next());
     next.run(&acts).map_err(|error| format!("cannot go on: {error:?}"))?;
-    let effort = Effort {
-        one_in: 3,
-        images: 3,
-        deeper: effort.deeper,
-        depth: effort.depth - 1,
-    };
+    let effort = Effort { one_in: 3, images: 3, deeper: effort.deeper, depth: effort.depth - 1 };
     cut_everywhere(&next, effort, random, figures).map_err(|error| format!("then {error}"))
 }
 
@@ -169,11 +143,7 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 fn history(runner: &Runner, op: usize) -> String {
     let mut text = String::from("history:");
     for step in &runner.steps {
-        let mark = if step.durable_at.is_some_and(|at| at <= op) {
-            "durable"
-        } else {
-            ""
-        };
+        let mark = if step.durable_at.is_some_and(|at| at <= op) { "durable" } else { "" };
         text += &format!("\n    ops {}..{} {:?} {mark}", step.begin, step.end, step.act);
     }
     text + &format!("\n  {:?}", runner.setup)
@@ -190,11 +160,7 @@ fn draw(runner: &Runner, random: &mut Random) -> Act {
         2 => 20_000 + random.below(20_000) as usize,
         _ => 40,
     };
-    let live = |random: &mut Random| {
-        first
-            .zip(last)
-            .map(|(first, last)| first + random.below(last - first + 1))
-    };
+    let live = |random: &mut Random| first.zip(last).map(|(first, last)| first + random.below(last - first + 1));
     match random.below(32) {
         0..=9 => Act::Append(length(random)),
         10..=11 if runner.setup.order == IndexOrder::Any => {
@@ -237,12 +203,7 @@ fn draw(runner: &Runner, random: &mut Random) -> Act {
 
 fn draw_setup(random: &mut Random) -> Setup {
     let policies = [SyncPolicy::None, SyncPolicy::Immediate, GROUPED, PERIODIC];
-    let orders = [
-        IndexOrder::Any,
-        IndexOrder::Any,
-        IndexOrder::Increasing,
-        IndexOrder::Sequential,
-    ];
+    let orders = [IndexOrder::Any, IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential];
     Setup {
         sync: policies[random.below(4) as usize],
         mapped: random.below(2) == 0,
@@ -279,12 +240,7 @@ fn every_power_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
     let wanted = number("CASKLOG_CRASH_STATES").unwrap_or(40_000);
     let first = number("CASKLOG_CRASH_SEED").unwrap_or(1);
     let one = number("CASKLOG_CRASH_ONLY");
-    let effort = Effort {
-        one_in: 1,
-        images: 24,
-        deeper: 60,
-        depth: 2,
-    };
+    let effort = Effort { one_in: 1, images: 24, deeper: 60, depth: 2 };
     let (figures, seeds, started) = (Figures::default(), AtomicU64::new(first), Instant::now());
     let failed = Mutex::new(Vec::<String>::new());
     std::thread::scope(|scope| {
@@ -293,10 +249,7 @@ fn every_power_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
                 while failed.lock().unwrap().is_empty() && figures.states.load(Ordering::Relaxed) < wanted {
                     let seed = one.unwrap_or_else(|| seeds.fetch_add(1, Ordering::Relaxed));
                     if let Err(error) = sweep(seed, effort, &figures) {
-                        failed
-                            .lock()
-                            .unwrap()
-                            .push(format!("seed {seed} (CASKLOG_CRASH_ONLY={seed}): {error}"));
+                        failed.lock().unwrap().push(format!("seed {seed} (CASKLOG_CRASH_ONLY={seed}): {error}"));
                     }
                     if one.is_some() {
                         break;
@@ -306,10 +259,7 @@ fn every_power_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
     });
     let seconds = started.elapsed().as_secs_f64();
-    let (states, cuts) = (
-        figures.states.load(Ordering::Relaxed),
-        figures.cuts.load(Ordering::Relaxed),
-    );
+    let (states, cuts) = (figures.states.load(Ordering::Relaxed), figures.cuts.load(Ordering::Relaxed));
     println!(
         "{states} states of {cuts} power cuts and {} kills, {} workloads from seed {first} on, {:.0} states a second",
         figures.kills.load(Ordering::Relaxed),

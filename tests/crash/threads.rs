@@ -32,35 +32,20 @@ fn write(store: &Store, fs: &SimFs, setup: &Setup, thread: u64, writes: &Mutex<V
         let value = random.bytes(if n % 5 == 4 { 3_000 } else { 50 });
         let key = format!("{thread} {n}");
         let (indexes, is_durable) = match n % 4 {
-            0 => (
-                vec![first],
-                store.write_bytes(first, &key, &value).map(|_| syncs).unwrap(),
-            ),
+            0 => (vec![first], store.write_bytes(first, &key, &value).map(|_| syncs).unwrap()),
             1 => {
                 let durability = Durability::Synced;
-                (
-                    vec![first],
-                    store
-                        .write_bytes_with(first, &key, &value, durability)
-                        .map(|_| true)
-                        .unwrap(),
-                )
+                (vec![first], store.write_bytes_with(first, &key, &value, durability).map(|_| true).unwrap())
             }
             2 => {
                 let mut batch = Batch::new();
                 batch.put_bytes(first + 1, &key, &value).put_bytes(first, &key, &value);
-                (
-                    vec![first, first + 1],
-                    store.write_batch(&batch).map(|_| syncs).unwrap(),
-                )
+                (vec![first, first + 1], store.write_batch(&batch).map(|_| syncs).unwrap())
             }
             _ => {
                 let mut batch = Batch::new();
                 batch.put_bytes(first, &key, &value);
-                (
-                    vec![first],
-                    store.submit_batch(&batch).unwrap().wait().map(|()| true).unwrap(),
-                )
+                (vec![first], store.submit_batch(&batch).unwrap().wait().map(|()| true).unwrap())
             }
         };
         // Counted after the call: it may have been durable earlier, never later.
@@ -72,10 +57,7 @@ fn write(store: &Store, fs: &SimFs, setup: &Setup, thread: u64, writes: &Mutex<V
 #[test]
 fn with_many_writers_a_crash_leaves_the_beginning_of_the_log_with_all_that_was_acknowledged() {
     let mut states = 0;
-    for (round, policy) in [GROUPED, SyncPolicy::None, SyncPolicy::Immediate, PERIODIC]
-        .into_iter()
-        .enumerate()
-    {
+    for (round, policy) in [GROUPED, SyncPolicy::None, SyncPolicy::Immediate, PERIODIC].into_iter().enumerate() {
         for mapped in [false, true] {
             let mut setup = Setup::new(policy);
             (setup.mapped, setup.segment_entries) = (mapped, Some(5));
@@ -99,35 +81,15 @@ fn with_many_writers_a_crash_leaves_the_beginning_of_the_log_with_all_that_was_a
                 for found in fs.crash_images(op, 6, (round * 2 + usize::from(mapped)) as u64) {
                     let store = setup.options(&found).open().unwrap();
                     let words = format!("{policy}, mapped {mapped}: {}", found.origin());
-                    assert!(
-                        !store.recovery_report().is_damaged(),
-                        "{words}: {:?}",
-                        store.recovery_report()
-                    );
+                    assert!(!store.recovery_report().is_damaged(), "{words}: {:?}", store.recovery_report());
                     let left = look(&store).unwrap_or_else(|error| panic!("{words}: {error}"));
-                    assert!(
-                        seen.log.starts_with(&left.log),
-                        "{words}: {:?} of {:?}",
-                        left.log,
-                        seen.log
-                    );
-                    assert!(
-                        left.live.iter().all(|(index, item)| seen.live.get(index) == Some(item)),
-                        "{words}"
-                    );
+                    assert!(seen.log.starts_with(&left.log), "{words}: {:?} of {:?}", left.log, seen.log);
+                    assert!(left.live.iter().all(|(index, item)| seen.live.get(index) == Some(item)), "{words}");
                     for write in &writes {
-                        let there = write
-                            .indexes
-                            .iter()
-                            .filter(|index| place[index] < left.log.len())
-                            .count();
+                        let there = write.indexes.iter().filter(|index| place[index] < left.log.len()).count();
                         assert!(there == 0 || there == write.indexes.len(), "{words}: half of {write:?}");
                         let is_sure = write.durable_at.is_some_and(|at| at <= op);
-                        assert!(
-                            there > 0 || !is_sure,
-                            "{words}: {write:?} is lost, {} left",
-                            left.log.len()
-                        );
+                        assert!(there > 0 || !is_sure, "{words}: {write:?} is lost, {} left", left.log.len());
                     }
                     states += 1;
                 }

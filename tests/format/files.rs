@@ -8,12 +8,7 @@ use crate::golden::{check, from_hex};
 use crate::model::{CHECKSUMS, position, sum};
 
 fn header(checksum: Checksum) -> Header {
-    Header {
-        checksum,
-        log_id: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
-        number: 7,
-        log_number: LOG_NUMBER,
-    }
+    Header { checksum, log_id: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, number: 7, log_number: LOG_NUMBER }
 }
 
 fn manifest() -> Manifest {
@@ -55,11 +50,7 @@ fn a_header_with_a_flipped_bit_is_refused() {
     for bit in 0..8 * bytes.len() {
         let mut other = bytes;
         other[bit / 8] ^= 1 << (bit % 8);
-        let expected = if bit < 64 {
-            HeaderError::Magic
-        } else {
-            HeaderError::Checksum
-        };
+        let expected = if bit < 64 { HeaderError::Magic } else { HeaderError::Checksum };
         assert_eq!(Header::from_bytes(&other), Err(expected), "bit {bit}");
     }
     for len in 0..bytes.len() {
@@ -85,25 +76,15 @@ fn what_a_later_version_writes_is_refused_by_name() {
         assert!(HeaderError::Version(version).is_newer());
     }
     for kind in [0, 3, 255] {
-        assert_eq!(
-            Header::from_bytes(&sealed(with(10, kind))),
-            Err(HeaderError::ChecksumKind(kind))
-        );
+        assert_eq!(Header::from_bytes(&sealed(with(10, kind))), Err(HeaderError::ChecksumKind(kind)));
     }
     for bit in 0..64 {
         let other = with(12 + bit / 8, 1 << (bit % 8));
-        assert_eq!(
-            Header::from_bytes(&sealed(other)),
-            Err(HeaderError::Features(1 << (bit % 32)))
-        );
+        assert_eq!(Header::from_bytes(&sealed(other)), Err(HeaderError::Features(1 << (bit % 32))));
     }
     // Reserved bytes are zero, and not looked at.
     for at in [11].into_iter().chain(48..60) {
-        assert_eq!(
-            Header::from_bytes(&sealed(with(at, 0xff))),
-            Ok(header(Checksum::Crc32)),
-            "{at}"
-        );
+        assert_eq!(Header::from_bytes(&sealed(with(at, 0xff))), Ok(header(Checksum::Crc32)), "{at}");
     }
 }
 
@@ -115,10 +96,7 @@ fn segment_numbers_fit_32_bits_and_begin_with_one() {
         assert_eq!(Header::from_bytes(&sealed(bytes)), Err(HeaderError::Number(number)));
     }
     for number in [1, u32::MAX] {
-        let header = Header {
-            number,
-            ..header(Checksum::Crc32)
-        };
+        let header = Header { number, ..header(Checksum::Crc32) };
         assert_eq!(Header::from_bytes(&header.to_bytes()), Ok(header));
     }
 }
@@ -127,12 +105,7 @@ fn segment_numbers_fit_32_bits_and_begin_with_one() {
 fn headers_and_slots_round_trip() {
     fn property(id: u128, number: u32, log_number: u32, generation: u64, next: u64) -> bool {
         let number = number.max(1);
-        let header = Header {
-            checksum: CHECKSUMS[(number % 2) as usize],
-            log_id: id,
-            number,
-            log_number,
-        };
+        let header = Header { checksum: CHECKSUMS[(number % 2) as usize], log_id: id, number, log_number };
         let manifest = Manifest {
             generation,
             log_id: id,
@@ -144,19 +117,14 @@ fn headers_and_slots_round_trip() {
         Header::from_bytes(&header.to_bytes()) == Ok(header)
             && Manifest::from_slot(&manifest.to_slot()) == Some(manifest)
     }
-    QuickCheck::new()
-        .tests(2000)
-        .quickcheck(property as fn(u128, u32, u32, u64, u64) -> bool);
+    QuickCheck::new().tests(2000).quickcheck(property as fn(u128, u32, u32, u64, u64) -> bool);
 }
 
 #[test]
 fn a_manifest_slot_has_its_bytes() {
     check("slot", &manifest().to_slot(), SLOT);
     assert_eq!(Manifest::from_slot(&from_hex(SLOT)), Some(manifest()));
-    assert_eq!(
-        (manifest().slot_offset(), SLOT_BYTES, MANIFEST_BYTES),
-        (4096, 4096, 8192)
-    );
+    assert_eq!((manifest().slot_offset(), SLOT_BYTES, MANIFEST_BYTES), (4096, 4096, 8192));
 }
 
 #[test]
@@ -185,14 +153,7 @@ fn a_slot_with_a_flipped_bit_is_refused_or_says_the_same() {
 
 #[test]
 fn the_newer_valid_slot_counts() {
-    let (old, new) = (
-        Manifest {
-            generation: 4,
-            next: 8,
-            ..manifest()
-        },
-        manifest(),
-    );
+    let (old, new) = (Manifest { generation: 4, next: 8, ..manifest() }, manifest());
     let mut file = vec![0; MANIFEST_BYTES];
     assert_eq!(Manifest::from_file(&file), []);
     for manifest in [old, new] {

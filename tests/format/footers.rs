@@ -14,10 +14,7 @@ use crate::records::{number, truncation};
 const SEGMENT: u32 = 7;
 
 fn framer(checksum: Checksum) -> Framer {
-    Framer {
-        checksum,
-        log_number: LOG_NUMBER,
-    }
+    Framer { checksum, log_number: LOG_NUMBER }
 }
 
 fn encode(footer: &Footer, checksum: Checksum, data_end: u32) -> (Trailer, Vec<u8>) {
@@ -39,32 +36,13 @@ fn decode(bytes: &[u8], checksum: Checksum, data_end: u32) -> Option<(Trailer, F
 
 fn footer() -> Footer {
     Footer {
-        runs: vec![
-            Run { first: 5, more: 2 },
-            Run { first: 300, more: 0 },
-            Run {
-                first: u64::MAX - 1,
-                more: 1,
-            },
-        ],
+        runs: vec![Run { first: 5, more: 2 }, Run { first: 300, more: 0 }, Run { first: u64::MAX - 1, more: 1 }],
         offsets: vec![200, 300, 100, 0x0102, 400, 500],
-        tombstones: vec![
-            TombstoneAt { index: 2, offset: 450 },
-            TombstoneAt { index: 6, offset: 470 },
-        ],
+        tombstones: vec![TombstoneAt { index: 2, offset: 450 }, TombstoneAt { index: 6, offset: 470 }],
         truncations: vec![
-            TruncationAt {
-                truncation: Truncation::Before(3),
-                position: position(SEGMENT, 350),
-            },
-            TruncationAt {
-                truncation: Truncation::After(900),
-                position: position(SEGMENT, 360),
-            },
-            TruncationAt {
-                truncation: Truncation::Reset(1),
-                position: position(SEGMENT, 370),
-            },
+            TruncationAt { truncation: Truncation::Before(3), position: position(SEGMENT, 350) },
+            TruncationAt { truncation: Truncation::After(900), position: position(SEGMENT, 360) },
+            TruncationAt { truncation: Truncation::Reset(1), position: position(SEGMENT, 370) },
         ],
         resumes: vec![(150, 0xa1b2_0001), (480, LOG_NUMBER)],
     }
@@ -168,14 +146,8 @@ fn footers_have_their_bytes() {
 fn a_trailer_says_what_it_was_told() {
     for checksum in CHECKSUMS {
         let (trailer, _) = encode(&footer(), checksum, 4096);
-        assert_eq!(
-            (trailer.data_end, trailer.log_number, trailer.entries),
-            (4096, LOG_NUMBER, 6)
-        );
-        assert_eq!(
-            (trailer.last_write_ms, trailer.indexes),
-            (1_700_000_000_000, Some((5, u64::MAX)))
-        );
+        assert_eq!((trailer.data_end, trailer.log_number, trailer.entries), (4096, LOG_NUMBER, 6));
+        assert_eq!((trailer.last_write_ms, trailer.indexes), (1_700_000_000_000, Some((5, u64::MAX))));
         let (trailer, bytes) = encode(&Footer::default(), checksum, 4096);
         assert_eq!((trailer.entries, trailer.indexes), (0, None));
         assert_eq!(bytes.len(), checksum.fragment_header_bytes() + TRAILER_BYTES as usize);
@@ -211,10 +183,7 @@ fn a_footer_that_contradicts_its_trailer_is_refused() {
     let checksum = Checksum::Crc32;
     let refused = |footer: &Footer, data_end: u32| {
         let (trailer, bytes) = encode(footer, checksum, data_end);
-        assert_eq!(
-            Footer::decode(&bytes, checksum, SEGMENT, &trailer),
-            Err(Malformed("footer"))
-        );
+        assert_eq!(Footer::decode(&bytes, checksum, SEGMENT, &trailer), Err(Malformed("footer")));
     };
     // An offset behind the records, and fewer offsets than indexes.
     refused(&footer(), 300);
@@ -270,17 +239,9 @@ impl Arbitrary for AnyFooter {
         let footer = Footer {
             runs,
             offsets,
-            tombstones: list(g)
-                .map(|_| TombstoneAt {
-                    index: number(g),
-                    offset: offset(g),
-                })
-                .collect(),
+            tombstones: list(g).map(|_| TombstoneAt { index: number(g), offset: offset(g) }).collect(),
             truncations: list(g)
-                .map(|_| TruncationAt {
-                    truncation: truncation(g),
-                    position: position(SEGMENT, offset(g)),
-                })
+                .map(|_| TruncationAt { truncation: truncation(g), position: position(SEGMENT, offset(g)) })
                 .collect(),
             resumes: list(g).map(|_| (offset(g), number(g) as u32)).collect(),
         };
@@ -295,9 +256,7 @@ fn footers_of_any_contents_and_place_round_trip() {
         let (trailer, bytes) = encode(&footer, checksum, data_end);
         decode(&bytes, checksum, data_end) == Some((trailer, footer))
     }
-    QuickCheck::new()
-        .tests(500)
-        .quickcheck(property as fn(AnyFooter, bool) -> bool);
+    QuickCheck::new().tests(500).quickcheck(property as fn(AnyFooter, bool) -> bool);
 }
 
 #[test]
@@ -307,11 +266,7 @@ fn a_footer_round_trips_behind_every_offset_of_a_block() {
             let is_near = block_rest(data_end) < 400 || data_end % 499 == 0;
             if is_near {
                 let (trailer, bytes) = encode(&footer(), checksum, data_end);
-                assert_eq!(
-                    decode(&bytes, checksum, data_end),
-                    Some((trailer, footer())),
-                    "{data_end}"
-                );
+                assert_eq!(decode(&bytes, checksum, data_end), Some((trailer, footer())), "{data_end}");
             }
         }
     }
@@ -324,10 +279,7 @@ fn the_place_of_every_offset_can_be_computed() {
         let header = checksum.fragment_header_bytes() as u32;
         let count = 30_000u32;
         let footer = Footer {
-            runs: vec![Run {
-                first: 0,
-                more: count - 1,
-            }],
+            runs: vec![Run { first: 0, more: count - 1 }],
             offsets: (0..count).map(|n| n * 7).collect(),
             ..Footer::default()
         };

@@ -65,15 +65,9 @@ fn a_footer_that_contradicts_itself_is_refused() {
     };
     refused("magic", &|parts| parts.trailer[0] ^= 1);
     refused("a data end behind the trailer", &|parts| parts.trailer[9] = 0x20);
-    refused("another log number of the file in the trailer", &|parts| {
-        parts.trailer[12] ^= 1
-    });
-    refused("another log number of the file in its header", &|parts| {
-        parts.log_numbers[1] ^= 1
-    });
-    refused("another log number of the file in the piece", &|parts| {
-        parts.log_numbers[0] ^= 1
-    });
+    refused("another log number of the file in the trailer", &|parts| parts.trailer[12] ^= 1);
+    refused("another log number of the file in its header", &|parts| parts.log_numbers[1] ^= 1);
+    refused("another log number of the file in the piece", &|parts| parts.log_numbers[0] ^= 1);
     refused("number of entries", &|parts| parts.trailer[16] ^= 1);
     refused("length of the stream", &|parts| parts.trailer[20] -= 4);
     refused("lowest index", &|parts| parts.trailer[32] ^= 1);
@@ -93,13 +87,7 @@ fn a_footer_that_contradicts_itself_is_refused() {
 fn a_trailer_stands_behind_the_records() {
     let trailer = |at: u32| {
         let parts = Parts::good();
-        let forged = Forged {
-            checksum: Checksum::Crc32,
-            at,
-            type_byte: 0xc9,
-            log_number: LOG_NUMBER,
-            previous: None,
-        };
+        let forged = Forged { checksum: Checksum::Crc32, at, type_byte: 0xc9, log_number: LOG_NUMBER, previous: None };
         Trailer::decode(&forged.bytes(&parts.trailer).0, Checksum::Crc32, at, LOG_NUMBER)
     };
     assert!(trailer(DATA_END).is_ok());

@@ -10,10 +10,7 @@ use crate::model::{CHECKSUMS, Forged, read_record};
 const ENTRY: RecordType = RecordType::alone(Kind::Entry);
 
 fn framer(checksum: Checksum) -> Framer {
-    Framer {
-        checksum,
-        log_number: LOG_NUMBER,
-    }
+    Framer { checksum, log_number: LOG_NUMBER }
 }
 
 fn frame(checksum: Checksum, at: u32, record: RecordType, payload: &[u8]) -> Vec<u8> {
@@ -28,13 +25,7 @@ pub(crate) fn goldens() -> Vec<(&'static str, Checksum, u32, Vec<u8>, &'static s
     let letters = |len: usize| vec![b'a'; len];
     vec![
         ("full", Crc32, 64, b"abc".to_vec(), "a4036e3e0300c1d4c3b2a1616263"),
-        (
-            "full",
-            Crc64,
-            64,
-            b"abc".to_vec(),
-            "b6bf82ff02d7373e0300c1d4c3b2a1616263",
-        ),
+        ("full", Crc64, 64, b"abc".to_vec(), "b6bf82ff02d7373e0300c1d4c3b2a1616263"),
         ("empty", Crc32, 64, Vec::new(), "7a2512200000c1d4c3b2a1"),
         ("empty", Crc64, 64, Vec::new(), "65ebb3cafa5a14870000c1d4c3b2a1"),
         (
@@ -52,27 +43,9 @@ pub(crate) fn goldens() -> Vec<(&'static str, Checksum, u32, Vec<u8>, &'static s
             "650ec3c2fcd0b2e50500d1d4c3b2a1616161616152adb2d4ac1ebad2f17fe1d4c3b2a1 61*32753 e42fd534628ac14e \
 0d00f1d4c3b2a1 61*13",
         ),
-        (
-            "rest of 1",
-            Crc32,
-            32_767,
-            b"abc".to_vec(),
-            "00bb2be59f0300c1d4c3b2a1616263",
-        ),
-        (
-            "rest of 10",
-            Crc32,
-            32_758,
-            b"abc".to_vec(),
-            "00*10 bb2be59f0300c1d4c3b2a1616263",
-        ),
-        (
-            "rest of 14",
-            Crc64,
-            32_754,
-            b"abc".to_vec(),
-            "00*14 6ed5b50bfb7e4e060300c1d4c3b2a1616263",
-        ),
+        ("rest of 1", Crc32, 32_767, b"abc".to_vec(), "00bb2be59f0300c1d4c3b2a1616263"),
+        ("rest of 10", Crc32, 32_758, b"abc".to_vec(), "00*10 bb2be59f0300c1d4c3b2a1616263"),
+        ("rest of 14", Crc64, 32_754, b"abc".to_vec(), "00*14 6ed5b50bfb7e4e060300c1d4c3b2a1616263"),
         (
             "an empty first fragment",
             Crc32,
@@ -87,20 +60,8 @@ pub(crate) fn goldens() -> Vec<(&'static str, Checksum, u32, Vec<u8>, &'static s
             b"abc".to_vec(),
             "dad3b8f761c5c9700000d1d4c3b2a1f1ee635471ae55980300f1d4c3b2a1616263",
         ),
-        (
-            "an empty record in the last bytes of a block",
-            Crc32,
-            32_757,
-            Vec::new(),
-            "7b5d24a40000c1d4c3b2a1",
-        ),
-        (
-            "up to the end of a block",
-            Crc32,
-            32_754,
-            b"abc".to_vec(),
-            "bc729db00300c1d4c3b2a1616263",
-        ),
+        ("an empty record in the last bytes of a block", Crc32, 32_757, Vec::new(), "7b5d24a40000c1d4c3b2a1"),
+        ("up to the end of a block", Crc32, 32_754, b"abc".to_vec(), "bc729db00300c1d4c3b2a1616263"),
     ]
 }
 
@@ -115,11 +76,7 @@ fn fragments_have_their_bytes() {
         }
         check(name, &bytes, golden);
         let end = framer(checksum).end(at.into(), payload.len() as u64) as u32;
-        assert_eq!(
-            read_record(&framer(checksum), &bytes, at),
-            Ok((ENTRY, payload, end)),
-            "{name}"
-        );
+        assert_eq!(read_record(&framer(checksum), &bytes, at), Ok((ENTRY, payload, end)), "{name}");
     }
     assert!(wrong.is_empty(), "the format changed; now it is:\n{wrong}");
 }
@@ -157,29 +114,17 @@ fn unknown_kinds_are_refused_and_skippable_ones_read_as_padding() {
         for type_byte in 0..=255u8 {
             let part = type_byte >> 4 & 3;
             let previous = (part >= 2).then_some(77);
-            let forged = Forged {
-                checksum,
-                at: 640,
-                type_byte,
-                log_number: LOG_NUMBER,
-                previous,
-            };
+            let forged = Forged { checksum, at: 640, type_byte, log_number: LOG_NUMBER, previous };
             let (bytes, sum) = forged.bytes(b"payload");
             let read = read_fragment(checksum, &bytes, 640, Expect::Exact(LOG_NUMBER), previous);
             match type_byte & 15 {
                 kind @ (0 | 10 | 11) => assert_eq!(read, Err(Bad::Unknown(kind))),
                 kind => {
                     let read = read.unwrap();
-                    assert_eq!(
-                        (read.payload, read.sum, read.log_number),
-                        (&b"payload"[..], sum, LOG_NUMBER)
-                    );
+                    assert_eq!((read.payload, read.sum, read.log_number), (&b"payload"[..], sum, LOG_NUMBER));
                     assert_eq!(read.end, 640 + bytes.len() as u32);
                     assert_eq!(read.record.kind as u8, kind.min(12));
-                    assert_eq!(
-                        (read.record.begins, read.record.ends),
-                        (type_byte & 64 != 0, type_byte & 128 != 0)
-                    );
+                    assert_eq!((read.record.begins, read.record.ends), (type_byte & 64 != 0, type_byte & 128 != 0));
                     let parts = [Part::Full, Part::First, Part::Middle, Part::Last];
                     assert_eq!(read.part, parts[usize::from(part)]);
                 }
@@ -196,13 +141,7 @@ fn an_independent_encoder_makes_the_same_bytes() {
         let at = 32_768 - 100;
         let room = 100 - header;
         let full = BLOCK_BYTES as usize - header;
-        let forge = |at, type_byte, previous| Forged {
-            checksum,
-            at,
-            type_byte,
-            log_number: LOG_NUMBER,
-            previous,
-        };
+        let forge = |at, type_byte, previous| Forged { checksum, at, type_byte, log_number: LOG_NUMBER, previous };
         let (mut expected, first) = forge(at, 0xd1, None).bytes(&payload[..room]);
         let (middle_bytes, middle) = forge(32_768, 0xe1, Some(first)).bytes(&payload[room..room + full]);
         let (last_bytes, _) = forge(65_536, 0xf1, Some(middle)).bytes(&payload[room + full..]);
@@ -277,11 +216,7 @@ fn end_says_what_frame_does_for_every_place_in_a_block() {
             bytes.clear();
             let (start, end) = framer.frame(&mut bytes, at, ENTRY, &zeros[..payload as usize], None);
             assert_eq!(u64::from(end), framer.end(at.into(), payload.into()), "{at} {payload}");
-            assert_eq!(
-                (bytes.len() as u32, start),
-                (end - at, framer.start(at)),
-                "{at} {payload}"
-            );
+            assert_eq!((bytes.len() as u32, start), (end - at, framer.start(at)), "{at} {payload}");
         };
         for at in 0..BLOCK_BYTES {
             let room = block_rest(framer.start(at)) - header;
@@ -291,15 +226,7 @@ fn end_says_what_frame_does_for_every_place_in_a_block() {
             // Longer records cost time: where they matter, and here and there.
             if !(40..=BLOCK_BYTES - 40).contains(&at) || at % 977 == 0 {
                 let full = BLOCK_BYTES - header;
-                for payload in [
-                    full - 1,
-                    full,
-                    full + 1,
-                    room + full - 1,
-                    room + full,
-                    room + full + 1,
-                    2 * full + 1,
-                ] {
+                for payload in [full - 1, full, full + 1, room + full - 1, room + full, room + full + 1, 2 * full + 1] {
                     agree(at, payload);
                     agree(at + 5 * BLOCK_BYTES, payload);
                 }
@@ -316,19 +243,10 @@ fn the_last_fragment_of_4_gib_is_refused_and_nothing_overflows() {
     // Its end does not fit 32 bits; it once overflowed.
     for checksum in CHECKSUMS {
         let at = u32::MAX - BLOCK_BYTES + 1;
-        let forged = Forged {
-            checksum,
-            at,
-            type_byte: 0xc1,
-            log_number: LOG_NUMBER,
-            previous: None,
-        };
+        let forged = Forged { checksum, at, type_byte: 0xc1, log_number: LOG_NUMBER, previous: None };
         let header = checksum.fragment_header_bytes();
         let (bytes, _) = forged.bytes(&vec![1; BLOCK_BYTES as usize - header]);
-        assert_eq!(
-            read_fragment(checksum, &bytes, at, Expect::Exact(LOG_NUMBER), None),
-            Err(Bad::Short)
-        );
+        assert_eq!(read_fragment(checksum, &bytes, at, Expect::Exact(LOG_NUMBER), None), Err(Bad::Short));
         let (bytes, _) = forged.bytes(&vec![1; BLOCK_BYTES as usize - header - 1]);
         let read = read_fragment(checksum, &bytes, at, Expect::Exact(LOG_NUMBER), None).unwrap();
         assert_eq!(read.end, u32::MAX);
@@ -346,9 +264,7 @@ fn a_digest_made_ahead_gives_the_same_bytes() {
             bytes == frame(checksum, at.into(), ENTRY, &payload)
         })
     }
-    QuickCheck::new()
-        .tests(2000)
-        .quickcheck(property as fn(Vec<u8>, u16) -> bool);
+    QuickCheck::new().tests(2000).quickcheck(property as fn(Vec<u8>, u16) -> bool);
 }
 
 #[test]
@@ -369,7 +285,5 @@ fn records_one_after_the_other_come_back() {
             record == ENTRY && found == payload(*size)
         })
     }
-    QuickCheck::new()
-        .tests(300)
-        .quickcheck(property as fn(Vec<u16>, u32, bool) -> bool);
+    QuickCheck::new().tests(300).quickcheck(property as fn(Vec<u16>, u32, bool) -> bool);
 }

@@ -11,11 +11,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
         let byte = bytes[at];
         let same = bytes[at..].iter().take_while(|other| **other == byte).count();
         let is_repeat = same >= REPEAT_MIN;
-        let token = if is_repeat {
-            format!(" {byte:02x}*{same} ")
-        } else {
-            format!("{byte:02x}")
-        };
+        let token = if is_repeat { format!(" {byte:02x}*{same} ") } else { format!("{byte:02x}") };
         at += if is_repeat { same } else { 1 };
         if column + token.len() > 96 {
             text.push('\n');
@@ -24,11 +20,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
         column += token.len();
         text.write_str(&token).unwrap();
     }
-    text.lines()
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace("  ", " ")
+    text.lines().map(str::trim).collect::<Vec<_>>().join("\n").replace("  ", " ")
 }
 
 pub(crate) fn from_hex(text: &str) -> Vec<u8> {

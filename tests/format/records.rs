@@ -18,27 +18,12 @@ const AT: u32 = 64;
 
 fn stamp() -> HeadStamp {
     HeadStamp {
-        predecessor: Some(Predecessor {
-            number: 6,
-            log_number: 0x0102_0304,
-            end: 70_000,
-        }),
+        predecessor: Some(Predecessor { number: 6, log_number: 0x0102_0304, end: 70_000 }),
         durable: position(6, 65_536),
-        state: State {
-            floor: 3,
-            retired: Some(2),
-            next: Next::At(1001),
-            order: IndexOrder::Increasing,
-        },
+        state: State { floor: 3, retired: Some(2), next: Next::At(1001), order: IndexOrder::Increasing },
         truncations: vec![
-            TruncationAt {
-                truncation: Truncation::Before(3),
-                position: position(6, 300),
-            },
-            TruncationAt {
-                truncation: Truncation::After(900),
-                position: position(6, 40_000),
-            },
+            TruncationAt { truncation: Truncation::Before(3), position: position(6, 300) },
+            TruncationAt { truncation: Truncation::After(900), position: position(6, 40_000) },
         ],
         meta: BTreeMap::from([(b"term".to_vec(), vec![7]), (b"vote".to_vec(), b"n1".to_vec())]),
         time_ms: 1_700_000_000_000,
@@ -49,12 +34,7 @@ fn first_stamp() -> HeadStamp {
     HeadStamp {
         predecessor: None,
         durable: position(0, 0),
-        state: State {
-            floor: 0,
-            retired: None,
-            next: Next::Unset,
-            order: IndexOrder::Any,
-        },
+        state: State { floor: 0, retired: None, next: Next::Unset, order: IndexOrder::Any },
         truncations: Vec::new(),
         meta: BTreeMap::new(),
         time_ms: 0,
@@ -65,10 +45,8 @@ fn exhausted_stamp() -> HeadStamp {
     let mut stamp = first_stamp();
     stamp.state.next = Next::Exhausted;
     stamp.state.order = IndexOrder::Sequential;
-    stamp.truncations = vec![TruncationAt {
-        truncation: Truncation::Reset(u64::MAX),
-        position: position(u32::MAX, u32::MAX),
-    }];
+    stamp.truncations =
+        vec![TruncationAt { truncation: Truncation::Reset(u64::MAX), position: position(u32::MAX, u32::MAX) }];
     stamp
 }
 
@@ -77,74 +55,21 @@ pub(crate) fn goldens() -> Vec<(&'static str, Value<'static>, &'static str)> {
     let entry = |index, key, value| Value::Entry(EntryRecord { index, key, value });
     let gap = |end, indexes| Value::Gap(Gap { end, indexes });
     vec![
-        (
-            "entry",
-            entry(1, b"user:42", b"\xa5hello"),
-            "9301c407757365723a3432a568656c6c6f",
-        ),
+        ("entry", entry(1, b"user:42", b"\xa5hello"), "9301c407757365723a3432a568656c6c6f"),
         ("entry, index 0, no key, nil", entry(0, b"", b"\xc0"), "9300c400c0"),
-        (
-            "entry, u8 index",
-            entry(200, b"k", b"\xc4\x02\x01\x02"),
-            "93ccc8c4016bc4020102",
-        ),
+        ("entry, u8 index", entry(200, b"k", b"\xc4\x02\x01\x02"), "93ccc8c4016bc4020102"),
         ("entry, u16 index", entry(0x0102, b"k", b"\xc3"), "93cd0102c4016bc3"),
-        (
-            "entry, u32 index",
-            entry(0x0102_0304, b"k", b"\x93\x01\x02\x03"),
-            "93ce01020304c4016b93010203",
-        ),
-        (
-            "entry, highest index",
-            entry(u64::MAX, b"k", b"\x80"),
-            "93cfffffffffffffffffc4016b80",
-        ),
-        (
-            "entry, bin 16 key",
-            entry(7, &[b'x'; 256], b"\x01"),
-            "9307c50100 78*256 01",
-        ),
-        (
-            "tombstone",
-            Value::Tombstone(Tombstone {
-                index: 1,
-                key: b"user:42",
-            }),
-            "9201c407757365723a3432",
-        ),
+        ("entry, u32 index", entry(0x0102_0304, b"k", b"\x93\x01\x02\x03"), "93ce01020304c4016b93010203"),
+        ("entry, highest index", entry(u64::MAX, b"k", b"\x80"), "93cfffffffffffffffffc4016b80"),
+        ("entry, bin 16 key", entry(7, &[b'x'; 256], b"\x01"), "9307c50100 78*256 01"),
+        ("tombstone", Value::Tombstone(Tombstone { index: 1, key: b"user:42" }), "9201c407757365723a3432"),
         ("truncation before", Value::Truncation(Truncation::Before(50)), "920032"),
-        (
-            "truncation after",
-            Value::Truncation(Truncation::After(900)),
-            "9201cd0384",
-        ),
-        (
-            "truncation to reset",
-            Value::Truncation(Truncation::Reset(u64::MAX)),
-            "9202cfffffffffffffffff",
-        ),
-        (
-            "meta",
-            Value::Meta(MetaRecord {
-                key: b"vote",
-                value: Some(b"n1"),
-            }),
-            "92c404766f7465c4026e31",
-        ),
-        (
-            "meta removed",
-            Value::Meta(MetaRecord {
-                key: b"vote",
-                value: None,
-            }),
-            "92c404766f7465c0",
-        ),
+        ("truncation after", Value::Truncation(Truncation::After(900)), "9201cd0384"),
+        ("truncation to reset", Value::Truncation(Truncation::Reset(u64::MAX)), "9202cfffffffffffffffff"),
+        ("meta", Value::Meta(MetaRecord { key: b"vote", value: Some(b"n1") }), "92c404766f7465c4026e31"),
+        ("meta removed", Value::Meta(MetaRecord { key: b"vote", value: None }), "92c404766f7465c0"),
         ("watermark", Value::Watermark(position(7, 4096)), "9207cd1000"),
-        (
-            "first head stamp",
-            Value::HeadStamp(first_stamp()),
-            "96c09200009400c0c000908000",
-        ),
+        ("first head stamp", Value::HeadStamp(first_stamp()), "96c09200009400c0c000908000"),
         (
             "head stamp",
             Value::HeadStamp(stamp()),
@@ -156,14 +81,7 @@ pub(crate) fn goldens() -> Vec<(&'static str, Value<'static>, &'static str)> {
             Value::HeadStamp(exhausted_stamp()),
             "96c09200009400c0c302919402cfffffffffffffffffceffffffffceffffffff8000",
         ),
-        (
-            "resume",
-            Value::Resume(Resume {
-                before: LOG_NUMBER,
-                next: 0xa1b2_0001,
-            }),
-            "92cea1b2c3d4cea1b20001",
-        ),
+        ("resume", Value::Resume(Resume { before: LOG_NUMBER, next: 0xa1b2_0001 }), "92cea1b2c3d4cea1b20001"),
         ("gap", gap(70_000, Some((10, 20))), "93ce000111700a14"),
         ("gap, unknown indexes", gap(64, None), "9340c0c0"),
         ("padding", Value::Padding(vec![0; 437]), "00*437"),
@@ -206,18 +124,12 @@ fn every_kind_of_record_has_its_bytes() {
         assert_eq!(Value::decode(value.kind(), &encoded).unwrap(), value, "{name}");
         let mut headers = [String::new(), String::new()];
         for (header, checksum) in headers.iter_mut().zip(CHECKSUMS) {
-            let framer = Framer {
-                checksum,
-                log_number: LOG_NUMBER,
-            };
+            let framer = Framer { checksum, log_number: LOG_NUMBER };
             let mut bytes = Vec::new();
             let record = RecordType::alone(value.kind());
             let (start, end) = framer.frame(&mut bytes, AT, record, &encoded, None);
             assert_eq!((start, end as usize), (AT, AT as usize + bytes.len()));
-            assert_eq!(
-                read_record(&framer, &bytes, AT).unwrap(),
-                (record, encoded.clone(), end)
-            );
+            assert_eq!(read_record(&framer, &bytes, AT).unwrap(), (record, encoded.clone(), end));
             *header = crate::golden::to_hex(&bytes[..checksum.fragment_header_bytes()]);
         }
         now += &format!("    (\"{}\", \"{}\"),\n", headers[0], headers[1]);
@@ -297,12 +209,7 @@ pub(crate) fn number(g: &mut Gen) -> u64 {
 
 pub(crate) fn truncation(g: &mut Gen) -> Truncation {
     let index = number(g);
-    *g.choose(&[
-        Truncation::Before(index),
-        Truncation::After(index),
-        Truncation::Reset(index),
-    ])
-    .unwrap()
+    *g.choose(&[Truncation::Before(index), Truncation::After(index), Truncation::Reset(index)]).unwrap()
 }
 
 impl Arbitrary for AnyStamp {
@@ -320,15 +227,10 @@ impl Arbitrary for AnyStamp {
                 1 => Next::Exhausted,
                 _ => Next::At(number(g)),
             },
-            order: *g
-                .choose(&[IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential])
-                .unwrap(),
+            order: *g.choose(&[IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential]).unwrap(),
         };
         let truncations = (0..u8::arbitrary(g) % 20)
-            .map(|_| TruncationAt {
-                truncation: truncation(g),
-                position: position(number(g) as u32, number(g) as u32),
-            })
+            .map(|_| TruncationAt { truncation: truncation(g), position: position(number(g) as u32, number(g) as u32) })
             .collect();
         AnyStamp(HeadStamp {
             predecessor,
@@ -347,9 +249,7 @@ fn head_stamps_round_trip() {
         let value = Value::HeadStamp(stamp);
         Value::decode(Kind::HeadStamp, &value.encode()) == Ok(value.clone())
     }
-    QuickCheck::new()
-        .tests(2000)
-        .quickcheck(property as fn(AnyStamp) -> bool);
+    QuickCheck::new().tests(2000).quickcheck(property as fn(AnyStamp) -> bool);
 }
 
 #[derive(Debug, Clone)]
@@ -367,24 +267,11 @@ fn small_records_round_trip() {
         let value = match what % 7 {
             0 => Value::Tombstone(Tombstone { index: a, key: &key }),
             1 => Value::Truncation(truncation(&mut Gen::new(10))),
-            2 => Value::Meta(MetaRecord {
-                key: &key,
-                value: bytes.as_deref(),
-            }),
+            2 => Value::Meta(MetaRecord { key: &key, value: bytes.as_deref() }),
             3 => Value::Watermark(position(a as u32, b as u32)),
-            4 => Value::Resume(Resume {
-                before: a as u32,
-                next: b as u32,
-            }),
-            5 => Value::Gap(Gap {
-                end: a as u32,
-                indexes: bytes.as_ref().map(|_| (a, b)),
-            }),
-            _ => Value::Entry(EntryRecord {
-                index: a,
-                key: &key,
-                value: bytes.as_deref().unwrap_or(b"\xc0"),
-            }),
+            4 => Value::Resume(Resume { before: a as u32, next: b as u32 }),
+            5 => Value::Gap(Gap { end: a as u32, indexes: bytes.as_ref().map(|_| (a, b)) }),
+            _ => Value::Entry(EntryRecord { index: a, key: &key, value: bytes.as_deref().unwrap_or(b"\xc0") }),
         };
         let payload = value.encode();
         Value::decode(value.kind(), &payload) == Ok(value.clone())
@@ -395,26 +282,12 @@ fn small_records_round_trip() {
 
 #[test]
 fn an_index_takes_its_shortest_form() {
-    let forms = [
-        (0, 1),
-        (127, 1),
-        (128, 2),
-        (255, 2),
-        (256, 3),
-        (65_535, 3),
-        (65_536, 5),
-        (1 << 32, 9),
-        (u64::MAX, 9),
-    ];
+    let forms = [(0, 1), (127, 1), (128, 2), (255, 2), (256, 3), (65_535, 3), (65_536, 5), (1 << 32, 9), (u64::MAX, 9)];
     for (index, width) in forms {
         let mut out = Vec::new();
         EntryRecord::encode_head(&mut out, index, b"");
         assert_eq!(out.len(), 1 + width + 2, "{index}");
     }
-    check(
-        "the worked example",
-        &Value::Watermark(position(1, 300)).encode(),
-        "9201cd012c",
-    );
+    check("the worked example", &Value::Watermark(position(1, 300)).encode(), "9201cd012c");
     let _ = Checksum::default();
 }

@@ -27,10 +27,7 @@ const KINDS: [Kind; 10] = [
 fn framed() -> Vec<(&'static str, Framer, u32, Vec<u8>)> {
     let mut all = Vec::new();
     for checksum in CHECKSUMS {
-        let framer = Framer {
-            checksum,
-            log_number: LOG_NUMBER,
-        };
+        let framer = Framer { checksum, log_number: LOG_NUMBER };
         for (name, value, _) in crate::records::goldens() {
             let mut bytes = Vec::new();
             framer.frame(&mut bytes, 64, RecordType::alone(value.kind()), &value.encode(), None);
@@ -38,10 +35,7 @@ fn framed() -> Vec<(&'static str, Framer, u32, Vec<u8>)> {
         }
     }
     for (name, checksum, at, payload, _) in crate::fragments::goldens() {
-        let framer = Framer {
-            checksum,
-            log_number: LOG_NUMBER,
-        };
+        let framer = Framer { checksum, log_number: LOG_NUMBER };
         let mut bytes = Vec::new();
         framer.frame(&mut bytes, at, RecordType::alone(Kind::Entry), &payload, None);
         all.push((name, framer, at, bytes));
@@ -94,10 +88,7 @@ fn payloads_cut_anywhere_do_not_panic() {
         for len in 0..payload.len() {
             let is_ok = Value::decode(value.kind(), &payload[..len]).is_ok();
             // The value of an entry is the rest, and padding is anything.
-            assert!(
-                !is_ok || matches!(value, Value::Entry(_) | Value::Padding(_)),
-                "{name}, {len} bytes"
-            );
+            assert!(!is_ok || matches!(value, Value::Entry(_) | Value::Padding(_)), "{name}, {len} bytes");
             for kind in KINDS {
                 let _ = Value::decode(kind, &payload[..len]);
             }
@@ -123,10 +114,7 @@ fn lengths_that_lie_do_not_allocate() {
         b"\xdd\xff\xff\xff\xff\x01\xc4\x00\xdd\xff\xff\xff\xff",
     ];
     for payload in payloads {
-        for kind in KINDS
-            .into_iter()
-            .filter(|kind| !matches!(kind, Kind::Padding | Kind::Footer))
-        {
+        for kind in KINDS.into_iter().filter(|kind| !matches!(kind, Kind::Padding | Kind::Footer)) {
             let _ = Value::decode(kind, payload);
         }
     }
@@ -189,10 +177,7 @@ fn random_bytes_are_refused_and_never_panic() {
 #[test]
 fn changed_payloads_under_right_checksums_never_panic() {
     let mut random = Random::new();
-    let goldens: Vec<Vec<u8>> = crate::records::goldens()
-        .iter()
-        .map(|(_, value, _)| value.encode())
-        .collect();
+    let goldens: Vec<Vec<u8>> = crate::records::goldens().iter().map(|(_, value, _)| value.encode()).collect();
     for _ in 0..20_000 {
         let mut payload = goldens[random.below(goldens.len())].clone();
         for _ in 0..1 + random.below(4) {
@@ -209,11 +194,7 @@ fn changed_payloads_under_right_checksums_never_panic() {
             if let Ok(value) = Value::decode(kind, &payload) {
                 // What was understood is written again so that it says the same.
                 let again = value.encode();
-                assert_eq!(
-                    Value::decode(kind, &again).as_ref(),
-                    Ok(&value),
-                    "{kind:?} {payload:02x?}"
-                );
+                assert_eq!(Value::decode(kind, &again).as_ref(), Ok(&value), "{kind:?} {payload:02x?}");
             }
         }
     }
@@ -226,35 +207,19 @@ fn changed_footers_under_right_checksums_never_panic() {
     for round in 0..20_000 {
         let checksum = CHECKSUMS[round % 2];
         let header = checksum.fragment_header_bytes();
-        let (mut bytes, framer) = (
-            Vec::new(),
-            Framer {
-                checksum,
-                log_number: LOG_NUMBER,
-            },
-        );
+        let (mut bytes, framer) = (Vec::new(), Framer { checksum, log_number: LOG_NUMBER });
         let data_end = 4096;
         let (_, end) = footer.encode(&mut bytes, framer, data_end, 0);
         let at = footer_locate(checksum, end.into()).unwrap();
         let split = (at - data_end) as usize;
         let (mut stream, mut trailer) = (bytes[header..split].to_vec(), bytes[split + header..].to_vec());
         for _ in 0..1 + random.below(3) {
-            let part = if random.below(2) == 0 {
-                &mut stream
-            } else {
-                &mut trailer
-            };
+            let part = if random.below(2) == 0 { &mut stream } else { &mut trailer };
             let place = random.below(part.len());
             let edges = [0, 1, 0x7f, 0x80, 0xff, random.next() as u8];
             part[place] = edges[random.below(edges.len())];
         }
-        let forge = |at| Forged {
-            checksum,
-            at,
-            type_byte: 0xc9,
-            log_number: LOG_NUMBER,
-            previous: None,
-        };
+        let forge = |at| Forged { checksum, at, type_byte: 0xc9, log_number: LOG_NUMBER, previous: None };
         let (mut bytes, _) = forge(data_end).bytes(&stream);
         bytes.extend(forge(at).bytes(&trailer).0);
         let Ok(trailer) = Trailer::decode(&bytes[split..], checksum, at, LOG_NUMBER) else {

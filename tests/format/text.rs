@@ -9,23 +9,14 @@ fn pictures() -> Vec<Vec<u8>> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/FORMAT.md")).unwrap();
     let is_byte = |token: &&str| token.len() == 2 && token.bytes().all(|b| b.is_ascii_hexdigit());
     let leading = |line: &str| line.split_whitespace().take_while(is_byte).collect::<String>();
-    let blocks = text
-        .split("```text")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next());
-    blocks
-        .map(|block| from_hex(&block.lines().map(leading).collect::<Vec<_>>().join(" ")))
-        .collect()
+    let blocks = text.split("```text").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(|block| from_hex(&block.lines().map(leading).collect::<Vec<_>>().join(" "))).collect()
 }
 
 #[test]
 fn the_text_shows_the_bytes_that_are_written() {
     let pictures = pictures();
-    let is_shown = |bytes: &[u8]| {
-        pictures
-            .iter()
-            .any(|shown| shown.windows(bytes.len()).any(|w| w == bytes))
-    };
+    let is_shown = |bytes: &[u8]| pictures.iter().any(|shown| shown.windows(bytes.len()).any(|w| w == bytes));
     let shown = [
         "entry",
         "tombstone",

@@ -134,11 +134,7 @@ fn check(entry: &casklog::Entry, seed: u64) -> Result<(), String> {
     if is_right {
         Ok(())
     } else {
-        Err(format!(
-            "index {} at {} has a wrong key or value",
-            entry.index(),
-            entry.position()
-        ))
+        Err(format!("index {} at {} has a wrong key or value", entry.index(), entry.position()))
     }
 }
 
@@ -164,11 +160,7 @@ impl<'a> Writer<'a> {
             plan,
             seed: Value::seed(task.seed, task.series),
             rng: Rng::new(&[task.seed, task.series, task.round.into(), thread.into(), 1]),
-            next: OpId {
-                round: task.round,
-                thread,
-                count: 0,
-            },
+            next: OpId { round: task.round, thread, count: 0 },
             own: Vec::new(),
         }
     }
@@ -300,9 +292,7 @@ impl<'a> Writer<'a> {
             let index = first + item * step;
             match Value::of(self.seed, op, item as usize) {
                 Value::Typed(event) => {
-                    batch
-                        .put(index, key(op, item as usize), &event)
-                        .map_err(|e| e.to_string())?;
+                    batch.put(index, key(op, item as usize), &event).map_err(|e| e.to_string())?;
                 }
                 Value::Bytes(bytes) => {
                     batch.put_bytes(index, key(op, item as usize), bytes);

@@ -36,10 +36,7 @@ fn child_process() {
     let Ok(task) = std::env::var("CASKLOG_KILL_CHILD") else {
         return;
     };
-    let numbers: Vec<u64> = task
-        .split(' ')
-        .map(|number| number.parse().expect("a number"))
-        .collect();
+    let numbers: Vec<u64> = task.split(' ').map(|number| number.parse().expect("a number")).collect();
     child::run(&Task {
         dir: std::env::var_os("CASKLOG_KILL_DIR").expect("the directory").into(),
         seed: numbers[0],
@@ -50,11 +47,7 @@ fn child_process() {
 
 #[test]
 fn a_killed_writer_loses_nothing_that_was_acknowledged() {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text: String| text.parse::<u64>().ok())
-    };
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
     let seed = number("CASKLOG_KILL_SEED").unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.map_or(0, |now| now.as_nanos() as u64) % 1_000_000_007
@@ -64,10 +57,7 @@ fn a_killed_writer_loses_nothing_that_was_acknowledged() {
     let mut total = Total::default();
     let mut series = 0;
     while total.rounds < rounds {
-        let dir = tempfile::Builder::new()
-            .prefix("casklog-kill-")
-            .tempdir()
-            .expect("a directory");
+        let dir = tempfile::Builder::new().prefix("casklog-kill-").tempdir().expect("a directory");
         let rounds_left = rounds - total.rounds;
         if let Err(why) = run_series(dir.path(), seed, series, rounds_left, &mut total) {
             let kept = dir.keep();
@@ -79,15 +69,9 @@ fn a_killed_writer_loses_nothing_that_was_acknowledged() {
         }
         series += 1;
     }
-    println!(
-        "kill loop: {total}, {:.1} s, seed {seed}",
-        start.elapsed().as_secs_f64()
-    );
+    println!("kill loop: {total}, {:.1} s, seed {seed}", start.elapsed().as_secs_f64());
     assert!(total.figures.acknowledged > 0, "no child ever wrote anything");
-    assert_eq!(
-        total.figures.acknowledged,
-        total.figures.present + total.figures.taken_back
-    );
+    assert_eq!(total.figures.acknowledged, total.figures.present + total.figures.taken_back);
 }
 
 #[derive(Default)]
@@ -131,12 +115,7 @@ fn run_series(dir: &Path, seed: u64, series: u64, rounds_max: u32, total: &mut T
     total.directories += 1;
     for round in 0..rounds {
         let plan = Plan::new(seed, series, round);
-        let task = Task {
-            dir: dir.to_owned(),
-            seed,
-            series,
-            round,
-        };
+        let task = Task { dir: dir.to_owned(), seed, series, round };
         let place = |why| format!("round {round}: {why}\n{plan:?}");
         let life = run_child(&task, &plan, &mut model).map_err(place)?;
         total.rounds += 1;
@@ -171,10 +150,7 @@ fn run_child(task: &Task, plan: &Plan, model: &mut Model) -> Result<Life, String
     let mut child = Command::new(std::env::current_exe().map_err(|e| e.to_string())?)
         .args(["child_process", "--exact", "--nocapture", "--test-threads=1"])
         .env("CASKLOG_KILL_DIR", &task.dir)
-        .env(
-            "CASKLOG_KILL_CHILD",
-            format!("{} {} {}", task.seed, task.series, task.round),
-        )
+        .env("CASKLOG_KILL_CHILD", format!("{} {} {}", task.seed, task.series, task.round))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -223,9 +199,7 @@ fn run_child(task: &Task, plan: &Plan, model: &mut Model) -> Result<Life, String
         return Err(format!("the child ended by itself with {status}: {errors}"));
     }
     if !life.began && matches!(plan.kill, Kill::AfterOpen(_)) {
-        return Err(format!(
-            "the child did not open the log in {ROUND_TIME_MAX:?}: {errors}"
-        ));
+        return Err(format!("the child did not open the log in {ROUND_TIME_MAX:?}: {errors}"));
     }
     Ok(life)
 }
@@ -263,44 +237,26 @@ fn tell_model(lines: &[String], model: &mut Model) -> Result<Life, String> {
 
 /// Opens the log, compares, writes one more entry, and closes. Says whether a torn tail was cut.
 fn verify(dir: &Path, plan: &Plan, round: u32, is_closed: bool, model: &mut Model) -> Result<bool, String> {
-    let store = plan
-        .options(dir)
-        .open()
-        .map_err(|e| format!("open after the kill: {e}"))?;
+    let store = plan.options(dir).open().map_err(|e| format!("open after the kill: {e}"))?;
     let report = store.recovery_report().clone();
     if report.is_damaged() || report.is_manifest_lost || !report.strays.is_empty() {
         return Err(format!("open after the kill reports damage: {report:?}"));
     }
     if is_closed && !report.is_clean {
-        return Err(format!(
-            "the log was closed, and open did not find it clean: {report:?}"
-        ));
+        return Err(format!("the log was closed, and open did not find it clean: {report:?}"));
     }
     model.verify(&store)?;
-    let id = OpId {
-        round,
-        thread: 99,
-        count: 0,
-    };
+    let id = OpId { round, thread: 99, count: 0 };
     let Value::Bytes(bytes) = Value::of(model.seed(), id, 0) else {
         // The parent writes bytes only; a typed value falls to another round.
-        return store
-            .close()
-            .map(|()| report.torn_tail.is_some())
-            .map_err(|e| e.to_string());
+        return store.close().map(|()| report.torn_tail.is_some()).map_err(|e| e.to_string());
     };
     model.intent(id, "put ?");
-    let appended = store
-        .append_bytes(plan::key(id, 0), bytes)
-        .map_err(|e| format!("append after the kill: {e}"))?;
+    let appended = store.append_bytes(plan::key(id, 0), bytes).map_err(|e| format!("append after the kill: {e}"))?;
     model.acknowledged(id, &[(appended.index, appended.position)])?;
     store.close().map_err(|e| format!("close after the kill: {e}"))?;
 
-    let again = plan
-        .options(dir)
-        .sync(SyncPolicy::Immediate)
-        .open()
-        .map_err(|e| format!("second open: {e}"))?;
+    let again = plan.options(dir).sync(SyncPolicy::Immediate).open().map_err(|e| format!("second open: {e}"))?;
     if !again.recovery_report().is_clean {
         return Err(format!("the second open is not clean: {:?}", again.recovery_report()));
     }

@@ -102,12 +102,7 @@ impl Model {
     pub(crate) fn intent(&mut self, op: OpId, what: &str) {
         let mut words = what.split(' ');
         let verb = words.next();
-        let mut call = Call {
-            puts: Vec::new(),
-            deletes: Vec::new(),
-            effect: Effect::None,
-            above: self.high,
-        };
+        let mut call = Call { puts: Vec::new(), deletes: Vec::new(), effect: Effect::None, above: self.high };
         let number = |text: &str| text.parse::<u64>().expect("the child writes numbers");
         match (verb, words.next()) {
             (Some("put"), first) => {
@@ -142,11 +137,7 @@ impl Model {
         let Some(call) = self.pending.remove(&op) else {
             return Err(format!("{op} was acknowledged and never called"));
         };
-        ensure!(
-            call.puts.len() == places.len(),
-            "{op} put {:?} and was told {places:?}",
-            call.puts
-        );
+        ensure!(call.puts.len() == places.len(), "{op} put {:?} and was told {places:?}", call.puts);
         match call.effect {
             Effect::Before(index) => self.raise_floor(index),
             Effect::After(index) => self.cut_after(index),
@@ -176,12 +167,7 @@ impl Model {
             );
             self.high = self.high.max(*position);
             self.segment_high = self.segment_high.max(position.segment());
-            let holder = Holder {
-                op,
-                item,
-                position: *position,
-                is_seen: false,
-            };
+            let holder = Holder { op, item, position: *position, is_seen: false };
             if *index < self.floor {
                 self.figures.taken_back += 1;
             } else if let Some(other) = self.live.insert(*index, holder) {
@@ -216,16 +202,10 @@ impl Model {
         let found = self.read_all(store)?;
         let segments = store.segments();
         let first_segment = segments.first().map_or(0, |segment| segment.number);
-        self.segment_high = self
-            .segment_high
-            .max(segments.last().map_or(0, |segment| segment.number));
+        self.segment_high = self.segment_high.max(segments.last().map_or(0, |segment| segment.number));
         let mut in_doubt: HashMap<OpId, BTreeMap<usize, (u64, Position)>> = HashMap::new();
         for (index, (op, item, position)) in &found {
-            ensure!(
-                *index >= self.floor,
-                "index {index} is there, and {} was truncated",
-                self.floor
-            );
+            ensure!(*index >= self.floor, "index {index} is there, and {} was truncated", self.floor);
             match (self.live.get_mut(index), self.pending.get(op)) {
                 (Some(holder), _) if (holder.op, holder.item) == (*op, *item) => {
                     ensure!(
@@ -236,12 +216,7 @@ impl Model {
                     self.figures.present += u64::from(!holder.is_seen);
                     holder.is_seen = true;
                 }
-                (_, Some(call))
-                    if call
-                        .puts
-                        .get(*item)
-                        .is_some_and(|asked| asked.is_none_or(|i| i == *index)) =>
-                {
+                (_, Some(call)) if call.puts.get(*item).is_some_and(|asked| asked.is_none_or(|i| i == *index)) => {
                     in_doubt.entry(*op).or_default().insert(*item, (*index, *position));
                 }
                 (holder, _) => {
@@ -271,10 +246,7 @@ impl Model {
                 "index {index} at {position} does not hold the value of {op}.{item}"
             );
             let last = found.last_key_value().map(|(last, _)| *last);
-            ensure!(
-                last.is_none_or(|last| last < index),
-                "iter gave index {index} after {last:?}"
-            );
+            ensure!(last.is_none_or(|last| last < index), "iter gave index {index} after {last:?}");
             found.insert(index, (op, item, position));
         }
         Ok(found)
@@ -294,9 +266,7 @@ impl Model {
         let mut is_cut = None;
         let (mut gone, mut deleted) = (Vec::new(), HashSet::new());
         for (index, holder) in &self.live {
-            let is_there = found
-                .get(index)
-                .is_some_and(|(op, item, _)| (*op, *item) == (holder.op, holder.item));
+            let is_there = found.get(index).is_some_and(|(op, item, _)| (*op, *item) == (holder.op, holder.item));
             let is_retired = self.series.max_segments.is_some_and(|max| {
                 holder.position.segment() < first_segment && holder.position.segment() + max <= self.segment_high
             });
@@ -365,18 +335,9 @@ impl Model {
                 call.deletes
             );
             for (item, (index, position)) in items {
-                ensure!(
-                    position > call.above,
-                    "{op} stands at {position}, before {}",
-                    call.above
-                );
+                ensure!(position > call.above, "{op} stands at {position}, before {}", call.above);
                 self.high = self.high.max(position);
-                let holder = Holder {
-                    op,
-                    item,
-                    position,
-                    is_seen: true,
-                };
+                let holder = Holder { op, item, position, is_seen: true };
                 self.live.insert(index, holder);
             }
         }
@@ -399,19 +360,13 @@ impl Model {
         for item in store.log_order() {
             let item = item.map_err(|e| format!("log_order: {e}"))?;
             let position = item.position();
-            ensure!(
-                at.is_none_or(|at| at < position),
-                "log_order gave {position} after {at:?}"
-            );
+            ensure!(at.is_none_or(|at| at < position), "log_order gave {position} after {at:?}");
             at = Some(position);
             match item {
                 LogItem::Entry(entry) => {
                     let op = parse_key(entry.key()).map(|(op, _)| op);
                     if op != open {
-                        ensure!(
-                            over.insert(op),
-                            "the entries of {op:?} do not stand together: one more at {position}"
-                        );
+                        ensure!(over.insert(op), "the entries of {op:?} do not stand together: one more at {position}");
                         open = op;
                     }
                     shown.insert(entry.index(), position);
@@ -432,13 +387,8 @@ impl Model {
             shown.iter().zip(&by_index).find(|(a, b)| a != b)
         );
         let backwards = store.iter().rev().map(|entry| entry.map(|entry| entry.index()));
-        let backwards: Vec<u64> = backwards
-            .collect::<Result<_, _>>()
-            .map_err(|e| format!("iter().rev(): {e}"))?;
-        ensure!(
-            backwards.iter().rev().eq(found.keys()),
-            "iter().rev() gives other entries than iter()"
-        );
+        let backwards: Vec<u64> = backwards.collect::<Result<_, _>>().map_err(|e| format!("iter().rev(): {e}"))?;
+        ensure!(backwards.iter().rev().eq(found.keys()), "iter().rev() gives other entries than iter()");
         for (index, (op, item, position)) in found.iter().step_by(1 + found.len() / 100) {
             let entry = store.get(*index).map_err(|e| format!("get: {e}"))?;
             let is_same = entry
@@ -450,9 +400,8 @@ impl Model {
 
     fn check_meta(&mut self, store: &Store) -> Verdict {
         for (thread, (now, in_doubt)) in &mut self.meta {
-            let found = store
-                .meta(format!("thread {thread}"))
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let found =
+                store.meta(format!("thread {thread}")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             ensure!(
                 found == *now || found.as_ref().is_some_and(|found| in_doubt.contains(found)),
                 "metadata of thread {thread} is {found:?}; {now:?} was acknowledged, {in_doubt:?} was on its way"

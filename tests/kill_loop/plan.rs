@@ -57,12 +57,7 @@ impl Series {
         let mut rng = Rng::new(&[seed, series]);
         Series {
             rounds: 2 + rng.below(6) as u32,
-            index_order: rng.pick(&[
-                IndexOrder::Any,
-                IndexOrder::Any,
-                IndexOrder::Increasing,
-                IndexOrder::Sequential,
-            ]),
+            index_order: rng.pick(&[IndexOrder::Any, IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential]),
             max_segments: rng.percent(35).then(|| 2 + rng.below(6)),
             truncates_before: rng.percent(25),
             truncates_after: rng.percent(20),
@@ -120,11 +115,7 @@ impl Plan {
         };
         let verifies = settings.truncates_after || round + 1 == settings.rounds || rng.percent(60);
         Plan {
-            threads: if settings.truncates_after {
-                1
-            } else {
-                rng.pick(&[1, 1, 2, 3, 4, 8, 16])
-            },
+            threads: if settings.truncates_after { 1 } else { rng.pick(&[1, 1, 2, 3, 4, 8, 16]) },
             series: settings,
             sync,
             mapped: rng.pick(&[None, Some(true), Some(false)]),
@@ -182,11 +173,7 @@ impl FromStr for OpId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.splitn(3, '.');
         let mut part = || parts.next().unwrap_or_default();
-        Ok(OpId {
-            round: part().parse()?,
-            thread: part().parse()?,
-            count: part().parse()?,
-        })
+        Ok(OpId { round: part().parse()?, thread: part().parse()?, count: part().parse()? })
     }
 }
 

@@ -141,9 +141,7 @@ mod tests {
     fn content_behaves_like_a_vector_of_bytes() {
         let mut seed = 7_u64;
         let mut random = move |below: u64| {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % below
         };
         let (mut content, mut model) = (Content::default(), Vec::new());

@@ -110,36 +110,18 @@ impl Cut {
         let mut units = Vec::new();
         for (number, pending) in disk.pending.iter().enumerate() {
             let mut add = |target: Node, change: Change, start: usize, fresh: bool| {
-                let public = PendingUnit {
-                    op: pending.op,
-                    path: Arc::clone(&pending.path),
-                    change,
-                };
-                units.push(Unit {
-                    public,
-                    pending: number,
-                    target,
-                    start,
-                    fresh,
-                });
+                let public = PendingUnit { op: pending.op, path: Arc::clone(&pending.path), change };
+                units.push(Unit { public, pending: number, target, start, fresh });
             };
             match &pending.step {
-                Step::Write {
-                    file,
-                    at,
-                    bytes,
-                    grows_to,
-                } => {
+                Step::Write { file, at, bytes, grows_to } => {
                     if let Some(size) = *grows_to {
                         add(*file, Change::Size { size }, 0, false);
                     }
                     let end = at + bytes.len() as u64;
                     let durable = durable_size(&disk, *file);
                     for (from, to) in steps(*at, end, SECTOR) {
-                        let change = Change::Data {
-                            at: from,
-                            length: (to - from) as usize,
-                        };
+                        let change = Change::Data { at: from, length: (to - from) as usize };
                         add(*file, change, (from - at) as usize, from / SECTOR * SECTOR >= durable);
                     }
                 }
@@ -181,9 +163,7 @@ impl Cut {
         match (&pending.step, &unit.public.change) {
             (Step::Names { edits, .. }, _) => disk.apply_edits(edits, pending.op),
             (Step::Write { bytes, .. }, Change::Data { at, length }) => {
-                disk.change(unit.target, |content| {
-                    content.write(*at, &bytes[unit.start..unit.start + length])
-                });
+                disk.change(unit.target, |content| content.write(*at, &bytes[unit.start..unit.start + length]));
             }
             (Step::Write { .. }, Change::Size { size }) => {
                 disk.change(unit.target, |content| content.extend(*size));
@@ -230,19 +210,7 @@ fn settle_names(body: &mut Body) {
     let Body::Dir(dir) = body else { return };
     if dir.values().any(|slot| slot.stamp > 0 || slot.node.is_none()) {
         let found = dir.iter().filter(|(_, slot)| slot.node.is_some());
-        *dir = Arc::new(
-            found
-                .map(|(name, slot)| {
-                    (
-                        name.clone(),
-                        Slot {
-                            stamp: 0,
-                            node: slot.node,
-                        },
-                    )
-                })
-                .collect(),
-        );
+        *dir = Arc::new(found.map(|(name, slot)| (name.clone(), Slot { stamp: 0, node: slot.node })).collect());
     }
 }
 
@@ -283,11 +251,7 @@ impl CrashImages {
         let plans = match 1_u64.checked_shl(cut.units.len() as u32) {
             Some(subsets) if subsets <= limit as u64 => {
                 let spoils = cut.units.iter().any(|unit| unit.fresh) && 2 * subsets <= limit as u64;
-                Plans::All {
-                    next: 0,
-                    spoiled: subsets,
-                    count: if spoils { 2 * subsets } else { subsets },
-                }
+                Plans::All { next: 0, spoiled: subsets, count: if spoils { 2 * subsets } else { subsets } }
             }
             _ => Plans::Sampled(sample(&cut.units, limit, seed).into_iter()),
         };

@@ -141,20 +141,13 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(nodes: Vec<Body>) -> Self {
-        Self {
-            nodes,
-            pending: Vec::new(),
-            op: 0,
-            direct: 0,
-        }
+        Self { nodes, pending: Vec::new(), op: 0, direct: 0 }
     }
 
     /// Sets the value of one slot, unless a younger operation did so before.
     fn apply_edit(&mut self, edit: &Edit, stamp: usize) {
         if let Some(Body::Dir(dir)) = self.nodes.get_mut(edit.dir) {
-            let slot = Arc::make_mut(dir)
-                .entry(edit.name.clone())
-                .or_insert(Slot { stamp: 0, node: None });
+            let slot = Arc::make_mut(dir).entry(edit.name.clone()).or_insert(Slot { stamp: 0, node: None });
             if slot.stamp <= stamp {
                 *slot = Slot { stamp, node: edit.node };
             }
@@ -200,11 +193,7 @@ impl Disk {
                 return true;
             }
             let Some(size) = *grows_to else { return false };
-            pending.step = Step::Size {
-                file,
-                size,
-                exact: false,
-            };
+            pending.step = Step::Size { file, size, exact: false };
             true
         });
     }
@@ -239,36 +228,18 @@ impl Disk {
 
     fn execute(&mut self, op: &Op) {
         match &op.step {
-            Step::Sync {
-                file,
-                covers,
-                result: SyncResult::Written,
-            } => self.settle_file(*file, *covers),
-            Step::Sync {
-                file,
-                covers,
-                result: SyncResult::Dropped,
-            } => self.drop_data(*file, *covers),
-            Step::Sync {
-                result: SyncResult::Kept,
-                ..
-            } => {}
+            Step::Sync { file, covers, result: SyncResult::Written } => self.settle_file(*file, *covers),
+            Step::Sync { file, covers, result: SyncResult::Dropped } => self.drop_data(*file, *covers),
+            Step::Sync { result: SyncResult::Kept, .. } => {}
             Step::SyncDir { dir, covers } => self.settle_dir(*dir, *covers),
             step => {
                 if let Step::Names { edits, new_dir, .. } = step {
-                    edits
-                        .iter()
-                        .filter_map(|edit| edit.node)
-                        .for_each(|node| self.ensure(node));
+                    edits.iter().filter_map(|edit| edit.node).for_each(|node| self.ensure(node));
                     if let Some(dir) = *new_dir {
                         self.nodes[dir] = Body::Dir(Arc::default());
                     }
                 }
-                self.pending.push(Pending {
-                    op: self.op,
-                    path: Arc::clone(&op.path),
-                    step: step.clone(),
-                });
+                self.pending.push(Pending { op: self.op, path: Arc::clone(&op.path), step: step.clone() });
             }
         }
     }
@@ -341,12 +312,7 @@ const CHECKPOINT_OPS: usize = 16;
 impl Journal {
     pub(super) fn new(nodes: Vec<Body>) -> Self {
         let disk = Disk::new(nodes);
-        Self {
-            ops: Vec::new(),
-            directs: Vec::new(),
-            checkpoints: vec![disk.clone()],
-            cursor: disk,
-        }
+        Self { ops: Vec::new(), directs: Vec::new(), checkpoints: vec![disk.clone()], cursor: disk }
     }
 
     /// The disk right before operation `op`.

@@ -47,10 +47,7 @@ impl OpKind {
     fn matches(self, call: OpKind) -> bool {
         match self {
             OpKind::Any => true,
-            OpKind::Change => !matches!(
-                call,
-                OpKind::Read | OpKind::Size | OpKind::Open | OpKind::List | OpKind::Lock
-            ),
+            OpKind::Change => !matches!(call, OpKind::Read | OpKind::Size | OpKind::Open | OpKind::List | OpKind::Lock),
             kind => kind == call,
         }
     }
@@ -73,14 +70,7 @@ pub struct Fault {
 impl Fault {
     /// Fails the next call of `kind`, once, with the error number `errno`.
     pub fn new(kind: OpKind, errno: i32) -> Self {
-        Self {
-            kind,
-            passes: 0,
-            errno,
-            sticky: false,
-            path_part: None,
-            bytes_first: 0,
-        }
+        Self { kind, passes: 0, errno, sticky: false, path_part: None, bytes_first: 0 }
     }
 
     /// Fails the `n`th matching call from now; 1 is the next.
@@ -156,10 +146,7 @@ impl Faults {
         self.calls += 1;
         let mut failed = None;
         self.armed.retain_mut(|fault| {
-            let path_matches = fault
-                .path_part
-                .as_ref()
-                .is_none_or(|part| path.to_string_lossy().contains(part));
+            let path_matches = fault.path_part.as_ref().is_none_or(|part| path.to_string_lossy().contains(part));
             if failed.is_some() || !fault.kind.matches(call) || !path_matches {
                 return true;
             }
@@ -168,10 +155,7 @@ impl Faults {
                 return true;
             }
             let error = io::Error::from_raw_os_error(fault.errno);
-            failed = Some(Injected {
-                error,
-                bytes_first: fault.bytes_first,
-            });
+            failed = Some(Injected { error, bytes_first: fault.bytes_first });
             fault.sticky
         });
         match failed {

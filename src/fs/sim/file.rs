@@ -25,20 +25,11 @@ pub(super) struct SimFile {
 
 impl SimFile {
     pub(super) fn new(fs: SimFs, node: Node, path: &Path, writable: bool) -> Self {
-        Self {
-            fs,
-            node,
-            path: Arc::from(path),
-            writable,
-        }
+        Self { fs, node, path: Arc::from(path), writable }
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(ErrorKind::PermissionDenied.into())
-        }
+        if self.writable { Ok(()) } else { Err(ErrorKind::PermissionDenied.into()) }
     }
 
     /// Writes what the disk has room for.
@@ -52,11 +43,7 @@ impl SimFile {
         let limit = state.size_limit(self.node);
         let fits = limit.saturating_sub(at).min(bytes.len() as u64) as usize;
         state.write(self, "write", &bytes[..fits], at);
-        if fits == bytes.len() {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(ENOSPC))
-        }
+        if fits == bytes.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(ENOSPC)) }
     }
 
     /// Waits as long as a sync takes, outside of the lock.
@@ -100,15 +87,7 @@ impl File for SimFile {
         if size > state.size_limit(self.node) {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        state.change_file(
-            self,
-            "set_size",
-            Step::Size {
-                file: self.node,
-                size,
-                exact: true,
-            },
-        );
+        state.change_file(self, "set_size", Step::Size { file: self.node, size, exact: true });
         Ok(())
     }
 
@@ -126,15 +105,7 @@ impl File for SimFile {
             (Err(_), SyncFailure::KeepsPending) => ("failed sync", SyncResult::Kept),
             (Err(_), SyncFailure::Writes) => ("failed sync", SyncResult::Written),
         };
-        state.record(
-            verb,
-            &self.path,
-            Step::Sync {
-                file: self.node,
-                covers,
-                result,
-            },
-        );
+        state.record(verb, &self.path, Step::Sync { file: self.node, covers, result });
         checked?;
         state.file_syncs += 1;
         Ok(())
@@ -153,12 +124,7 @@ impl File for SimFile {
 
     fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>> {
         self.check_writable()?;
-        Ok(Arc::new(SimRegion {
-            file: self,
-            placement,
-            capacity,
-            ready: AtomicU64::new(0),
-        }))
+        Ok(Arc::new(SimRegion { file: self, placement, capacity, ready: AtomicU64::new(0) }))
     }
 }
 
@@ -174,11 +140,7 @@ struct SimRegion {
 
 impl SimRegion {
     fn check_bounds(end: u64, limit: u64) -> io::Result<()> {
-        if end <= limit {
-            Ok(())
-        } else {
-            Err(ErrorKind::InvalidInput.into())
-        }
+        if end <= limit { Ok(()) } else { Err(ErrorKind::InvalidInput.into()) }
     }
 }
 
@@ -197,27 +159,11 @@ impl Region for SimRegion {
         if self.placement == Placement::Mapped {
             // Allocated space reads as zeros, whatever a power cut does: only the size is to be lost.
             if to > state.content(file.node)?.size() {
-                state.change_file(
-                    file,
-                    "prepare",
-                    Step::Size {
-                        file: file.node,
-                        size: to,
-                        exact: false,
-                    },
-                );
+                state.change_file(file, "prepare", Step::Size { file: file.node, size: to, exact: false });
             }
             self.ready.fetch_max(to, Ordering::AcqRel);
         } else if from < to {
-            state.change_file(
-                file,
-                "prepare",
-                Step::Zero {
-                    file: file.node,
-                    from,
-                    to,
-                },
-            );
+            state.change_file(file, "prepare", Step::Zero { file: file.node, from, to });
         }
         Ok(())
     }
@@ -230,10 +176,7 @@ impl Region for SimRegion {
         }
         Self::check_bounds(end, self.ready.load(Ordering::Acquire))?;
         let mut state = self.file.fs.lock_state();
-        assert!(
-            end <= state.content(self.file.node)?.size(),
-            "SIGBUS: a store behind the end of a mapped file"
-        );
+        assert!(end <= state.content(self.file.node)?.size(), "SIGBUS: a store behind the end of a mapped file");
         state.write(&self.file, "place", bytes, at);
         Ok(())
     }
@@ -246,20 +189,8 @@ impl State {
             return;
         }
         let end = at + bytes.len() as u64;
-        let grows_to = self
-            .content(to.node)
-            .is_ok_and(|content| content.size() < end)
-            .then_some(end);
-        self.change_file(
-            to,
-            verb,
-            Step::Write {
-                file: to.node,
-                at,
-                bytes: bytes.into(),
-                grows_to,
-            },
-        );
+        let grows_to = self.content(to.node).is_ok_and(|content| content.size() < end).then_some(end);
+        self.change_file(to, verb, Step::Write { file: to.node, at, bytes: bytes.into(), grows_to });
     }
 
     /// Shows the running system what `step` does to its file, and puts it into the journal.

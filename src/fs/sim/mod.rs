@@ -114,9 +114,7 @@ impl Default for SimFs {
 
 impl fmt::Debug for SimFs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimFs")
-            .field("ops", &self.ops())
-            .finish_non_exhaustive()
+        f.debug_struct("SimFs").field("ops", &self.ops()).finish_non_exhaustive()
     }
 }
 
@@ -134,9 +132,7 @@ impl SimFs {
     }
 
     fn from_state(state: State) -> Self {
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {
@@ -151,11 +147,7 @@ impl SimFs {
 
     /// Operation `op` in words, such as `sync log/segment_1`; for messages.
     pub fn op_name(&self, op: usize) -> String {
-        self.lock_state()
-            .journal
-            .ops
-            .get(op)
-            .map_or_else(|| "the end".to_owned(), ToString::to_string)
+        self.lock_state().journal.ops.get(op).map_or_else(|| "the end".to_owned(), ToString::to_string)
     }
 
     /// How many syncs of files succeeded.
@@ -287,17 +279,11 @@ impl SimFs {
     pub fn write_file(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.lock_state();
         let names = names::components(path);
-        let Some((name, dirs)) = names.split_last() else {
-            panic!("{} is a directory", path.display())
-        };
+        let Some((name, dirs)) = names.split_last() else { panic!("{} is a directory", path.display()) };
         let mut dir = ROOT;
         for name in dirs {
             dir = state.put(dir, name, || Body::Dir(Arc::default()), None);
-            assert!(
-                matches!(state.nodes[dir], Body::Dir(_)),
-                "{} goes through a file",
-                path.display()
-            );
+            assert!(matches!(state.nodes[dir], Body::Dir(_)), "{} goes through a file", path.display());
         }
         let body = Body::File(Arc::new(Content::from_bytes(bytes)));
         let is_dir = disk::lookup(&state.nodes, dir, name).is_some_and(|node| state.content(node).is_err());
@@ -313,11 +299,7 @@ impl SimFs {
         };
         let is_file = disk::lookup(&state.nodes, dir, &name).is_some_and(|node| state.content(node).is_ok());
         if is_file {
-            state.set_name(&Edit {
-                dir,
-                name: name.clone(),
-                node: None,
-            });
+            state.set_name(&Edit { dir, name: name.clone(), node: None });
             state.record_direct(Edit { dir, name, node: None }, None);
         }
         is_file
@@ -360,9 +342,7 @@ impl State {
 
     fn files(&self) -> Vec<(PathBuf, Arc<Content>)> {
         let mut files = Vec::new();
-        disk::walk(&self.nodes, ROOT, Path::new(""), &mut |path, _, content| {
-            files.push((path, Arc::clone(content)))
-        });
+        disk::walk(&self.nodes, ROOT, Path::new(""), &mut |path, _, content| files.push((path, Arc::clone(content))));
         files
     }
 
@@ -392,13 +372,7 @@ impl State {
         };
         let dir = Arc::make_mut(dir);
         match edit.node {
-            Some(_) => dir.insert(
-                edit.name.clone(),
-                Slot {
-                    stamp: 0,
-                    node: edit.node,
-                },
-            ),
+            Some(_) => dir.insert(edit.name.clone(), Slot { stamp: 0, node: edit.node }),
             None => dir.remove(&edit.name),
         };
     }
@@ -422,11 +396,7 @@ impl State {
         if let Some(body) = &body {
             self.nodes[node] = body.clone();
         }
-        let edit = Edit {
-            dir,
-            name: name.to_owned(),
-            node: Some(node),
-        };
+        let edit = Edit { dir, name: name.to_owned(), node: Some(node) };
         self.set_name(&edit);
         self.record_direct(edit, body);
         node

@@ -35,10 +35,7 @@ impl Fs for SimFs {
         };
         let entry = |(name, slot): (&OsString, &disk::Slot)| {
             let is_file = matches!(state.nodes[slot.node?], Body::File(_));
-            Some(DirEntry {
-                name: name.clone(),
-                is_file,
-            })
+            Some(DirEntry { name: name.clone(), is_file })
         };
         Ok(names.iter().filter_map(entry).collect())
     }
@@ -69,16 +66,8 @@ impl Fs for SimFs {
                 return Ok(());
             }
         }
-        let removed = Edit {
-            dir: from_dir,
-            name: from_name,
-            node: None,
-        };
-        let added = Edit {
-            dir: to_dir,
-            name: to_name,
-            node: Some(node),
-        };
+        let removed = Edit { dir: from_dir, name: from_name, node: None };
+        let added = Edit { dir: to_dir, name: to_name, node: Some(node) };
         state.change_names("rename", to, vec![removed, added], None);
         Ok(())
     }
@@ -89,16 +78,7 @@ impl Fs for SimFs {
         let node = state.find(from)?;
         state.content(node)?;
         let (dir, name) = state.new_name(to)?;
-        state.change_names(
-            "link",
-            to,
-            vec![Edit {
-                dir,
-                name,
-                node: Some(node),
-            }],
-            None,
-        );
+        state.change_names("link", to, vec![Edit { dir, name, node: Some(node) }], None);
         Ok(())
     }
 
@@ -208,16 +188,7 @@ impl State {
         let (dir, name) = self.new_name(path)?;
         self.nodes.push(Body::File(Arc::default()));
         let node = self.nodes.len() - 1;
-        self.change_names(
-            "create",
-            path,
-            vec![Edit {
-                dir,
-                name,
-                node: Some(node),
-            }],
-            None,
-        );
+        self.change_names("create", path, vec![Edit { dir, name, node: Some(node) }], None);
         Ok(node)
     }
 
@@ -233,16 +204,7 @@ impl State {
                 let (dir, name) = self.new_name(path)?;
                 self.nodes.push(Body::Dir(Arc::default()));
                 let node = self.nodes.len() - 1;
-                self.change_names(
-                    "mkdir",
-                    path,
-                    vec![Edit {
-                        dir,
-                        name,
-                        node: Some(node),
-                    }],
-                    Some(node),
-                );
+                self.change_names("mkdir", path, vec![Edit { dir, name, node: Some(node) }], Some(node));
                 Ok(true)
             }
             Err(error) => Err(error),
@@ -253,22 +215,10 @@ impl State {
         edits.iter().for_each(|edit| self.set_name(edit));
         let mut dirs: Vec<Node> = edits.iter().map(|edit| edit.dir).collect();
         dirs.dedup();
-        self.record(
-            verb,
-            &Arc::from(path),
-            Step::Names {
-                edits: edits.into(),
-                dirs,
-                new_dir,
-            },
-        );
+        self.record(verb, &Arc::from(path), Step::Names { edits: edits.into(), dirs, new_dir });
     }
 
     pub(super) fn record(&mut self, verb: &'static str, path: &Arc<Path>, step: Step) {
-        self.journal.ops.push(Op {
-            verb,
-            path: Arc::clone(path),
-            step,
-        });
+        self.journal.ops.push(Op { verb, path: Arc::clone(path), step });
     }
 }

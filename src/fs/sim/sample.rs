@@ -7,13 +7,7 @@ use super::disk::Node;
 
 /// Different fates for `units`, at most `limit`, the same for the same `seed`. The two first are all lost and all kept.
 pub(super) fn sample(units: &[Unit], limit: usize, seed: u64) -> Vec<Box<[Fate]>> {
-    let mut sampler = Sampler {
-        units,
-        limit,
-        random: Random(seed),
-        seen: HashSet::new(),
-        plans: Vec::new(),
-    };
+    let mut sampler = Sampler { units, limit, random: Random(seed), seen: HashSet::new(), plans: Vec::new() };
     sampler.add(|_| Fate::Lost);
     sampler.add(|_| Fate::Kept);
     if units.iter().any(|unit| unit.fresh) {
@@ -50,11 +44,7 @@ impl Sampler<'_> {
         let mut targets: Vec<Node> = self.units.iter().map(|unit| unit.target).collect();
         targets.sort_unstable();
         targets.dedup();
-        shapes.extend(
-            targets
-                .into_iter()
-                .flat_map(|target| [Shape::TargetLost(target), Shape::TargetKept(target)]),
-        );
+        shapes.extend(targets.into_iter().flat_map(|target| [Shape::TargetLost(target), Shape::TargetKept(target)]));
         for (number, unit) in self.units.iter().enumerate() {
             let begins_op = number == 0 || self.units[number - 1].pending != unit.pending;
             if begins_op {

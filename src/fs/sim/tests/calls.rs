@@ -137,10 +137,7 @@ fn faults_hit_the_call_that_was_named_once_or_for_ever() {
         assert_eq!(fs.sync_dir(path("d")).unwrap_err().raw_os_error(), Some(EIO));
     }
     fs.open(path("d/f"), Access::Read).unwrap();
-    assert_eq!(
-        fs.open(path("d/g"), Access::Read).unwrap_err().raw_os_error(),
-        Some(EIO)
-    );
+    assert_eq!(fs.open(path("d/g"), Access::Read).unwrap_err().raw_os_error(), Some(EIO));
     fs.clear_faults();
     fs.sync_dir(path("d")).unwrap();
     fs.inject(Fault::new(OpKind::Change, 30).sticky());
@@ -152,10 +149,7 @@ fn faults_hit_the_call_that_was_named_once_or_for_ever() {
 fn a_full_disk_takes_what_fits_and_overwrites() {
     let (fs, file) = durable_file();
     fs.set_capacity(Some(10));
-    assert_eq!(
-        file.write_at(b"0123456789ab", 0).unwrap_err().raw_os_error(),
-        Some(ENOSPC)
-    );
+    assert_eq!(file.write_at(b"0123456789ab", 0).unwrap_err().raw_os_error(), Some(ENOSPC));
     assert_eq!(bytes(&fs, "d/f"), b"0123456789");
     file.write_at(b"over", 6).unwrap();
     let region = Arc::clone(&file).region(Placement::ZeroFilled, 100).unwrap();

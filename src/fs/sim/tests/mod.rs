@@ -86,9 +86,7 @@ fn sectors_of_one_write_are_lost_one_by_one_and_an_older_version_may_survive() {
 fn data_kept_behind_the_durable_end_extend_the_file_with_zeros() {
     let (fs, file) = durable_file();
     file.write_at(&[7; 1000], 0).unwrap();
-    let image = fs.crash_at(fs.ops(), &mut |unit| {
-        Fate::from(unit.change == Change::Data { at: 512, length: 488 })
-    });
+    let image = fs.crash_at(fs.ops(), &mut |unit| Fate::from(unit.change == Change::Data { at: 512, length: 488 }));
     let mut expected = vec![0; 512];
     expected.extend([7; 488]);
     assert_eq!(bytes(&image, "d/f"), expected);
@@ -167,14 +165,8 @@ fn a_rename_is_atomic_old_or_new() {
     assert_eq!(fs.list_all(), [path("d/f")]);
     let images: Vec<_> = fs.crash_images(fs.ops(), 10, 0).collect();
     assert_eq!(images.len(), 2);
-    assert_eq!(
-        (bytes(&images[0], "d/f"), bytes(&images[0], "d/g")),
-        (b"old".to_vec(), b"new".to_vec())
-    );
-    assert_eq!(
-        (bytes(&images[1], "d/f"), images[1].list_all().len()),
-        (b"new".to_vec(), 1)
-    );
+    assert_eq!((bytes(&images[0], "d/f"), bytes(&images[0], "d/g")), (b"old".to_vec(), b"new".to_vec()));
+    assert_eq!((bytes(&images[1], "d/f"), images[1].list_all().len()), (b"new".to_vec(), 1));
     fs.sync_dir(path("d")).unwrap();
     assert_eq!(bytes(&after_losing_all(&fs), "d/f"), b"new");
 }
@@ -200,10 +192,7 @@ fn an_older_name_operation_never_undoes_a_younger_durable_one() {
     fs.open(path("a/f"), Access::CreateNew).unwrap();
     fs.sync_dir(path("a")).unwrap();
     let image = after_keeping_all(&fs);
-    assert_eq!(
-        (bytes(&image, "a/f"), bytes(&image, "b/f")),
-        (vec![], b"moved".to_vec())
-    );
+    assert_eq!((bytes(&image, "a/f"), bytes(&image, "b/f")), (vec![], b"moved".to_vec()));
 }
 
 #[test]
@@ -227,14 +216,8 @@ fn a_hard_link_keeps_the_file_when_its_first_name_goes() {
     fs.remove(path("d/f")).unwrap();
     fs.sync_dir(path("d")).unwrap();
     let image = after_losing_all(&fs);
-    assert_eq!(
-        (image.list_all(), bytes(&image, "d/g")),
-        (vec![path("d/g").to_owned()], b"abc".to_vec())
-    );
-    assert_eq!(
-        fs.hard_link(path("d/g"), path("d/g")).unwrap_err().kind(),
-        ErrorKind::AlreadyExists
-    );
+    assert_eq!((image.list_all(), bytes(&image, "d/g")), (vec![path("d/g").to_owned()], b"abc".to_vec()));
+    assert_eq!(fs.hard_link(path("d/g"), path("d/g")).unwrap_err().kind(), ErrorKind::AlreadyExists);
 }
 
 #[test]
@@ -271,26 +254,13 @@ fn samples_lose_and_keep_single_operations_and_whole_files() {
         })
         .into();
     for round in 0..4 {
-        files
-            .iter()
-            .for_each(|file| file.write_at(&[round + 1; 1024], u64::from(round) * 1024).unwrap());
+        files.iter().for_each(|file| file.write_at(&[round + 1; 1024], u64::from(round) * 1024).unwrap());
     }
     let images: Vec<_> = fs.crash_images(fs.ops(), 400, 9).collect();
     assert_eq!(images.len(), 400);
     let done = |image: &SimFs, name: &str| (0..4).filter(|round| bytes(image, name)[round * 1024] != 0).count();
-    let counts: Vec<_> = images
-        .iter()
-        .map(|image| ["a", "b", "c"].map(|name| done(image, name)))
-        .collect();
-    for wanted in [
-        [0, 0, 0],
-        [4, 4, 4],
-        [0, 4, 4],
-        [4, 0, 0],
-        [4, 4, 3],
-        [1, 0, 0],
-        [2, 1, 1],
-    ] {
+    let counts: Vec<_> = images.iter().map(|image| ["a", "b", "c"].map(|name| done(image, name))).collect();
+    for wanted in [[0, 0, 0], [4, 4, 4], [0, 4, 4], [4, 0, 0], [4, 4, 3], [1, 0, 0], [2, 1, 1]] {
         assert!(counts.contains(&wanted), "{wanted:?}");
     }
 }
@@ -317,16 +287,9 @@ fn an_image_says_what_it_lost_and_can_crash_again() {
     let (fs, file) = durable_file();
     file.write_at(b"abc", 0).unwrap();
     let image = after_losing_all(&fs);
-    assert_eq!(
-        image.origin(),
-        "power cut before op 1; lost: op 0 d/f size 3; lost: op 0 d/f 0+3"
-    );
+    assert_eq!(image.origin(), "power cut before op 1; lost: op 0 d/f size 3; lost: op 0 d/f 0+3");
     assert_eq!((fs.origin().as_str(), image.ops()), ("no power cut", 0));
-    image
-        .open(path("d/f"), Access::Write)
-        .unwrap()
-        .write_at(b"xyz", 0)
-        .unwrap();
+    image.open(path("d/f"), Access::Write).unwrap().write_at(b"xyz", 0).unwrap();
     assert_eq!(bytes(&after_losing_all(&image), "d/f"), b"");
     assert_eq!(bytes(&after_keeping_all(&image), "d/f"), b"xyz");
     assert_eq!(bytes(&fs, "d/f"), b"abc");
