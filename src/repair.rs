@@ -36,7 +36,9 @@ const RECORD_BYTES_MIN: u64 = 15;
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
-/// # casklog::Store::open(dir.path())?.close()?;
+/// let store = casklog::Store::open(dir.path())?;
+/// store.append("k", "v")?;
+/// store.close()?;
 /// let dropped = casklog::UnsafeRecover::run(dir.path(), "segment_")?;
 /// assert!(dropped.is_empty(), "nothing is damaged");
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -135,16 +135,10 @@ impl Contents {
         self.rows.push(Row { segment, indexes, clip: Clip::ALL, end: Some(end) });
     }
 
-    /// Takes what a head stamp says for the truth: what came before it may have been lost. Its truncations hide what
-    /// stands before them; where their own records were read, they have done so already.
+    /// Takes what a head stamp says for the truth: what came before it may have been lost.
     pub(crate) fn adopt_stamp(&mut self, stamp: &HeadStamp) {
         self.state = stamp.state;
         self.meta.write().clone_from(&stamp.meta);
-        for at in &stamp.truncations {
-            let earlier = self.rows.partition_point(|row| row.number() < at.position.segment_number());
-            truncate_rows(&mut self.rows[..earlier], at.truncation);
-            self.hidden.truncate(at.truncation);
-        }
     }
 
     /// Replaces the row of a segment that was opened again with more known about it.

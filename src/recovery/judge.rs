@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::format::{Bad, Framer, Gap, Kind, MetaRecord, Predecessor, State, Tombstone, Truncation, decode_watermark};
-use crate::format::{EntryRecord, Footer};
+use crate::error::Result;
+use crate::format::{Framer, Predecessor, State};
 use crate::index::LostRange;
-use crate::log::{Contents, Dir, Journal, Meta, Op};
+use crate::log::{Contents, Dir, Journal, Meta};
 use crate::position::Position;
-use crate::segment::{Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer};
+use crate::segment::{Evidence, Segment, Window, evidence};
 
+use super::member::Around;
 use super::report::{Damage, RecoveryReport};
 use super::survey::{Link, Member, Survey};
 
@@ -88,11 +88,11 @@ pub(crate) struct HoleStart {
     pub(crate) meta: Meta,
 }
 
-struct Judge<'a> {
-    dir: &'a Dir,
-    rules: Rules,
-    report: &'a mut RecoveryReport,
-    out: Judgement,
+pub(super) struct Judge<'a> {
+    pub(super) dir: &'a Dir,
+    pub(super) rules: Rules,
+    pub(super) report: &'a mut RecoveryReport,
+    pub(super) out: Judgement,
     /// The highest number of a segment file that the manifest knows to exist.
     last_known: u32,
     /// Damage that was met last and is not bounded yet, and the highest taken index before it.
@@ -148,7 +148,7 @@ impl Judge<'_> {
                 }
                 Link::Member(member) => {
                     let before_hole = holes.get(place + 1).copied().unwrap_or(false);
-                    self.member(member, known_end, &later, before_hole)?
+                    self.member(member, Around { known_end, later: &later, before_hole, was_durable: false })?
                 }
             };
             if !goes_on {
@@ -193,7 +193,7 @@ impl Judge<'_> {
         self.out.end.map_or(Position::ZERO, |end| Position::new(end.number, end.end))
     }
 
-    fn damaged(&mut self, damage: Damage) {
+    pub(super) fn damaged(&mut self, damage: Damage) {
         let before = self.highest_taken();
         self.report.damage.push(damage);
         self.open_damage = Some((self.report.damage.len() - 1, before));
@@ -204,7 +204,7 @@ impl Judge<'_> {
     }
 
     /// The first good entry behind damage bounds what was lost.
-    fn bound_damage(&mut self, first_behind: u64) {
+    pub(super) fn bound_damage(&mut self, first_behind: u64) {
         let Some((place, before)) = self.open_damage.take() else {
             return;
         };
@@ -219,224 +219,12 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns whether the log goes on behind this segment.
-    fn member(
-        &mut self,
-        member: Member,
-        known_end: Option<Predecessor>,
-        later: &[u32],
-        before_hole: bool,
-    ) -> Result<bool> {
-        self.out.contents.adopt_stamp(&member.stamp);
-        self.out.marked = member.stamp.durable;
-        let number = member.number;
-        if let Some(before) = member.stamp.predecessor
-            && self.is_damaged(before.number)
-        {
-            let truncations = &member.stamp.truncations;
-            truncations.iter().for_each(|at| self.out.contents.truncate_again(*at));
-        }
-        let was_durable = known_end.is_some_and(|end| self.out.durable >= Position::new(number, end.end));
-        if was_durable
-            && !self.rules.reads_all
-            && let Some(end) = known_end
-            && let Some((trailer, footer)) = read_footer(&*member.file, &member.path, &member.header)?
-            && (trailer.data_end, trailer.log_number) == (end.end, end.log_number)
-        {
-            self.adopt(member, &footer, end);
-            return Ok(true);
-        }
-        self.scan(member, known_end, later, before_hole, was_durable)
-    }
-
-    fn is_damaged(&self, number: u32) -> bool {
+    pub(super) fn is_damaged(&self, number: u32) -> bool {
         self.report.damage.iter().any(|damage| damage.segment == u64::from(number))
     }
 
-    fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor) {
-        if let Some(first) = footer.runs.first() {
-            self.bound_damage(first.first);
-        }
-        let segment = self.segment(&member, footer.resumes.clone(), None);
-        self.out.contents.adopt_sealed(segment, footer, end.end);
-        self.out.end = Some(end);
-    }
-
-    fn segment(&self, member: &Member, resumes: Vec<(u32, u32)>, gap: Option<(u32, u32)>) -> Arc<Segment> {
-        let files = self.dir.files.clone();
-        let mut segment = Segment::new(files, member.path.clone(), member.header, member.stamp.clone(), None);
-        (segment.stamp_end, segment.resumes, segment.gap) = (member.stamp_end, resumes, gap);
-        Arc::new(segment)
-    }
-
-    fn scan(
-        &mut self,
-        member: Member,
-        known_end: Option<Predecessor>,
-        later: &[u32],
-        before_hole: bool,
-        was_durable: bool,
-    ) -> Result<bool> {
-        let number = member.number;
-        let limit = known_end.map_or(u32::MAX, |end| end.end);
-        let placeholder = self.segment(&member, Vec::new(), None);
-        let journal = self.out.contents.begin_segment(placeholder, None);
-        if let Some(last) = self.out.scanned.last_mut() {
-            last.journal = journal;
-        }
-        let mut scan = Scan::new(Window::new(member.file.clone(), &member.path)?, member.header);
-        let mut batch = Vec::new();
-        let (mut gap, mut has_records) = (None, false);
-        let stop = loop {
-            let Some(stop) = scan.next_batch(&mut batch, limit)? else {
-                for scanned in &batch {
-                    has_records |= self.apply(number, &member.path, scanned)?;
-                    if scanned.record.kind == Kind::Gap {
-                        gap = Gap::decode(&scanned.payload).ok().map(|gap| (scanned.start, gap));
-                    }
-                }
-                if gap.is_some() {
-                    break Stop::Limit;
-                }
-                continue;
-            };
-            match stop {
-                Stop::Bad { at, why: Bad::Unknown(kind) } => {
-                    let reason = format!("a record of unknown kind {kind} stands at byte {at}");
-                    return Err(Error::Unsupported { path: member.path, reason });
-                }
-                Stop::Bad { at, why } if self.skip_damage(&mut scan, &member, at, why, limit)? => {}
-                stop => break stop,
-            }
-        };
-        self.report.scanned_bytes += u64::from(scan.end());
-        let end = match gap {
-            Some((_, gap)) => gap.end,
-            None if stop == Stop::Limit => limit,
-            None => scan.end(),
-        };
-        let log_number = scan.log_number();
-        let physical_end = scan.end();
-        let resumes = std::mem::take(&mut scan.resumes);
-        let mut window = scan.into_window();
-        self.out.end = Some(Predecessor { number, log_number, end });
-
-        // Does the log go on in the next segment, or does it end here, and rightly so?
-        let reaches = known_end.is_some_and(|known| known.end == end);
-        let here = evidence_here(&mut window, &member, physical_end, stop)?;
-        let mut goes_on = reaches;
-        let mut ends_clean = here.is_clean;
-        let is_clean_end = here.is_clean && known_end.is_none() && self.out.durable == Position::new(number, end);
-        // A later file without a head stamp may still hold acknowledged records: its stamp was lost.
-        let is_blank = reaches || self.is_blank(later)?;
-        if is_clean_end && is_blank {
-            goes_on = before_hole;
-        } else if !reaches {
-            let beyond = self.evidence_in(later)?;
-            self.out.durable =
-                self.out.durable.max(here.found.durable.unwrap_or_default()).max(beyond.durable.unwrap_or_default());
-            let (at, reason) = match stop {
-                Stop::Bad { at, why } => (at, why.to_string()),
-                _ => (end, "the log ends before its durable end".to_owned()),
-            };
-            let is_whole = here.is_clean && self.out.durable.segment_number() != number;
-            if is_whole && before_hole {
-                // What is missing is the next segment, and nothing says that this one was longer.
-                goes_on = true;
-            } else if self.out.durable > Position::new(number, end) {
-                goes_on = self.lost_tail(&member, at, reason, known_end);
-                ends_clean = true;
-            } else if !here.is_clean || known_end.is_some() || !is_blank {
-                let reason = if here.is_clean && known_end.is_none() {
-                    "a later segment has bytes and no head stamp".to_owned()
-                } else {
-                    reason
-                };
-                self.out.torn = Some((Position::new(number, end), reason));
-            }
-        }
-        if was_durable && !here.is_sealed {
-            self.report.footers_missing.push(number.into());
-        }
-        let lost = gap.map(|(from, gap)| {
-            self.note_gap(&member, from, gap);
-            (from, gap.end)
-        });
-        let segment = self.segment(&member, resumes, lost);
-        let closed = goes_on.then_some(self.out.end.map_or(end, |e| e.end));
-        self.out.contents.replace_segment(segment.clone(), closed);
-        let tmp = self.out.contents.tmp.clone();
-        self.out.scanned.push(ScannedSegment {
-            member,
-            segment,
-            end,
-            log_number,
-            tmp,
-            journal: Journal::default(),
-            is_sealed: here.is_sealed || gap.is_some(),
-            has_footer_piece: here.found.footer || gap.is_some(),
-            has_records,
-            ends_clean,
-            was_durable,
-            is_damaged: self.is_damaged(number),
-        });
-        Ok(goes_on)
-    }
-
-    /// Damage up to W, with nothing readable behind it in this segment. Returns whether the log goes on.
-    fn lost_tail(&mut self, member: &Member, at: u32, reason: String, known_end: Option<Predecessor>) -> bool {
-        let number = member.number;
-        let durable = self.out.durable;
-        let to = match known_end {
-            Some(end) => end.end,
-            None if durable.segment() == u64::from(number) => durable.offset32(),
-            None => at,
-        };
-        self.damaged(Damage {
-            path: member.path.clone(),
-            segment: number.into(),
-            bytes: (at.into(), to.into()),
-            indexes: None,
-            reason,
-            is_missing: false,
-        });
-        if self.rules.on_damage == OnDamage::Stop {
-            return false;
-        }
-        // What was lost keeps its place: nothing is ever written over it.
-        let log_number = known_end.map_or(member.header.log_number, |end| end.log_number);
-        self.out.end = Some(Predecessor { number, log_number, end: to });
-        true
-    }
-
-    /// In acknowledged data, goes on at the next fragment that can be read, if the rules say so.
-    fn skip_damage(&mut self, scan: &mut Scan, member: &Member, at: u32, why: Bad, limit: u32) -> Result<bool> {
-        if self.rules.on_damage == OnDamage::Stop {
-            return Ok(false);
-        }
-        let mut window = Window::new(member.file.clone(), &member.path)?;
-        let found = next_fragment(&mut window, &member.header, at + 1)?
-            .filter(|found| found.at < limit && found.record.kind != Kind::Footer);
-        let Some(found) = found else { return Ok(false) };
-        // Behind W nothing is salvaged: it was never acknowledged.
-        let seen = evidence(&mut window, &member.header, at)?.durable.unwrap_or_default().max(self.out.durable);
-        if Position::new(member.number, found.at) >= seen {
-            return Ok(false);
-        }
-        self.damaged(Damage {
-            path: member.path.clone(),
-            segment: member.number.into(),
-            bytes: (at.into(), found.at.into()),
-            indexes: None,
-            reason: why.to_string(),
-            is_missing: false,
-        });
-        scan.resume_at(found.at, found.log_number);
-        Ok(true)
-    }
-
     /// Whether these files hold nothing behind their headers.
-    fn is_blank(&self, numbers: &[u32]) -> Result<bool> {
+    pub(super) fn is_blank(&self, numbers: &[u32]) -> Result<bool> {
         for number in numbers {
             let path = self.dir.segment_path(*number);
             let Ok(file) = self.dir.fs.open(&path, crate::fs::Access::Read) else {
@@ -450,7 +238,7 @@ impl Judge<'_> {
         Ok(true)
     }
 
-    fn evidence_in(&self, numbers: &[u32]) -> Result<Evidence> {
+    pub(super) fn evidence_in(&self, numbers: &[u32]) -> Result<Evidence> {
         let mut all = Evidence::default();
         for number in numbers {
             let path = self.dir.segment_path(*number);
@@ -467,72 +255,6 @@ impl Judge<'_> {
         }
         Ok(all)
     }
-
-    fn note_gap(&mut self, member: &Member, from: u32, gap: Gap) {
-        if let Some((first, last)) = gap.indexes {
-            self.out.contents.lost.push(LostRange { segment: member.number, first, last });
-        }
-        self.report.gaps.push(Damage {
-            path: member.path.clone(),
-            segment: member.number.into(),
-            bytes: (from.into(), gap.end.into()),
-            indexes: gap.indexes,
-            reason: "given up by an earlier repair".to_owned(),
-            is_missing: false,
-        });
-    }
-
-    /// Applies one record; says whether it makes the segment more than its stamps.
-    fn apply(&mut self, number: u32, path: &std::path::Path, scanned: &Scanned) -> Result<bool> {
-        let payload = &scanned.payload;
-        let malformed = |what| Error::damaged(path, scanned.start.into(), format!("malformed {what}"));
-        let op = match scanned.record.kind {
-            Kind::Entry => {
-                let entry = EntryRecord::decode(payload).map_err(|e| malformed(e.0))?;
-                self.bound_damage(entry.index);
-                Op::Put(entry.index)
-            }
-            Kind::Tombstone => Op::Delete(Tombstone::decode(payload).map_err(|e| malformed(e.0))?.index),
-            Kind::Truncation => Op::Truncate(Truncation::decode(payload).map_err(|e| malformed(e.0))?),
-            Kind::Meta => {
-                MetaRecord::decode(payload).map_err(|e| malformed(e.0))?;
-                Op::Meta
-            }
-            Kind::Watermark => {
-                let durable = decode_watermark(payload).map_err(|e| malformed(e.0))?;
-                self.out.durable = self.out.durable.max(durable);
-                self.out.marked = self.out.marked.max(durable);
-                return Ok(false);
-            }
-            Kind::Resume => return Ok(true),
-            Kind::HeadStamp | Kind::Gap | Kind::Padding | Kind::Footer => return Ok(false),
-        };
-        self.out.contents.apply(op, payload, Position::new(number, scanned.start));
-        Ok(true)
-    }
-}
-
-/// What stands behind the records of one segment.
-struct Behind {
-    /// Zeros, or a whole footer that fits.
-    is_clean: bool,
-    is_sealed: bool,
-    found: Evidence,
-}
-
-fn evidence_here(window: &mut Window, member: &Member, end: u32, stop: Stop) -> Result<Behind> {
-    let footer = read_footer(&*member.file, &member.path, &member.header)?;
-    let is_sealed = footer.is_some_and(|(trailer, _)| trailer.data_end == end);
-    let is_zero = match stop {
-        Stop::Zeros => true,
-        Stop::Footer | Stop::Bad { .. } => false,
-        Stop::Limit => window.nonzero(end.into())?.is_none(),
-    };
-    if is_zero {
-        return Ok(Behind { is_clean: true, is_sealed: false, found: Evidence::default() });
-    }
-    let found = evidence(window, &member.header, end)?;
-    Ok(Behind { is_clean: is_sealed, is_sealed, found })
 }
 
 /// The framer that goes on where a scan ended.

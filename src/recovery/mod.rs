@@ -5,6 +5,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used)]
 
 mod judge;
+mod member;
 mod report;
 mod settle;
 mod survey;

@@ -101,7 +101,10 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let (leftovers, numbers): (Vec<u32>, Vec<u32>) = numbers.into_iter().partition(|number| is_leftover(*number));
     let mut candidates = BTreeMap::new();
     for number in numbers {
-        candidates.insert(number, look_at(dir, number)?);
+        // Before a byte of it is read, so that all that is read agrees. Best effort, above W only: what the page cache
+        // alone vouches for is written back in any case.
+        let drops_cache = manifest.is_some_and(|m| u64::from(number) > m.durable.segment());
+        candidates.insert(number, look_at(dir, number, drops_cache)?);
     }
     let log_id = manifest.map(|m| m.log_id).filter(|id| *id != 0).or_else(|| most_common_id(&candidates));
     let log_id = log_id.unwrap_or(0);
@@ -126,9 +129,12 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     Ok(Survey { manifest, is_manifest_lost, log_id, durable, chain, spares, leftovers, strays, next })
 }
 
-fn look_at(dir: &Dir, number: u32) -> Result<Candidate> {
+fn look_at(dir: &Dir, number: u32, drops_cache: bool) -> Result<Candidate> {
     let path = dir.segment_path(number);
     let file = dir.fs.open(&path, Access::Read).map_err(|e| Error::io("open", &path, e))?;
+    if drops_cache {
+        file.drop_cache();
+    }
     let header = match read_header(&*file, &path)? {
         Ok(header) if header.number == number => header,
         Ok(header) => {

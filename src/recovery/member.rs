@@ -1,0 +1,322 @@
+//! Reading one segment: by its footer, or record by record to its end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::{
+    Bad, EntryRecord, Footer, Gap, Kind, MetaRecord, Predecessor, Tombstone, Truncation, decode_watermark,
+};
+use crate::index::LostRange;
+use crate::log::{Journal, Op};
+use crate::position::Position;
+use crate::segment::{Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer};
+
+use super::judge::{Judge, OnDamage, ScannedSegment};
+use super::report::Damage;
+use super::survey::Member;
+
+/// What a segment stands between.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// Where it ends, by the head stamp of the next one.
+    pub(super) known_end: Option<Predecessor>,
+    /// The files behind it.
+    pub(super) later: &'a [u32],
+    /// The next one cannot be used.
+    pub(super) before_hole: bool,
+    /// It is wholly durable, by what was known before anything of it was read.
+    pub(super) was_durable: bool,
+}
+
+/// What a segment was found to hold.
+struct Records {
+    stop: Stop,
+    /// The gap that stands for the rest of it, and where.
+    gap: Option<(u32, Gap)>,
+    has_records: bool,
+}
+
+impl Judge<'_> {
+    /// Returns whether the log goes on behind this segment.
+    pub(super) fn member(&mut self, member: Member, mut around: Around<'_>) -> Result<bool> {
+        self.out.contents.adopt_stamp(&member.stamp);
+        self.out.marked = member.stamp.durable;
+        if let Some(before) = member.stamp.predecessor
+            && self.is_damaged(before.number)
+        {
+            let truncations = &member.stamp.truncations;
+            truncations.iter().for_each(|at| self.out.contents.truncate_again(*at));
+        }
+        let is_durable = |end: Predecessor| self.out.durable >= Position::new(member.number, end.end);
+        around.was_durable = around.known_end.is_some_and(is_durable);
+        if around.was_durable
+            && !self.rules.reads_all
+            && let Some(end) = around.known_end
+            && let Some((trailer, footer)) = read_footer(&*member.file, &member.path, &member.header)?
+            && (trailer.data_end, trailer.log_number) == (end.end, end.log_number)
+        {
+            self.adopt(member, &footer, end);
+            return Ok(true);
+        }
+        self.scan(member, around)
+    }
+
+    fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor) {
+        if let Some(first) = footer.runs.first() {
+            self.bound_damage(first.first);
+        }
+        let segment = self.segment(&member, footer.resumes.clone(), None);
+        self.out.contents.adopt_sealed(segment, footer, end.end);
+        self.out.end = Some(end);
+    }
+
+    fn segment(&self, member: &Member, resumes: Vec<(u32, u32)>, gap: Option<(u32, u32)>) -> Arc<Segment> {
+        let files = self.dir.files.clone();
+        let mut segment = Segment::new(files, member.path.clone(), member.header, member.stamp.clone(), None);
+        (segment.stamp_end, segment.resumes, segment.gap) = (member.stamp_end, resumes, gap);
+        Arc::new(segment)
+    }
+
+    /// Reads a segment record by record and judges where it ends.
+    fn scan(&mut self, member: Member, around: Around<'_>) -> Result<bool> {
+        let number = member.number;
+        let placeholder = self.segment(&member, Vec::new(), None);
+        let journal = self.out.contents.begin_segment(placeholder, None);
+        if let Some(last) = self.out.scanned.last_mut() {
+            last.journal = journal;
+        }
+        let limit = around.known_end.map_or(u32::MAX, |end| end.end);
+        let mut scan = Scan::new(Window::new(member.file.clone(), &member.path)?, member.header);
+        let Records { stop, gap, has_records } = self.read_records(&mut scan, &member, limit)?;
+        let (physical_end, log_number) = (scan.end(), scan.log_number());
+        self.report.scanned_bytes += u64::from(physical_end);
+        let end = match gap {
+            Some((_, gap)) => gap.end,
+            None if stop == Stop::Limit => limit,
+            None => physical_end,
+        };
+        self.out.end = Some(Predecessor { number, log_number, end });
+        let resumes = std::mem::take(&mut scan.resumes);
+        let here = Behind::new(&mut scan.into_window(), &member, physical_end, stop)?;
+        let (goes_on, ends_clean) = self.judge_end(&member, &around, end, stop, &here)?;
+        if around.was_durable && !here.is_sealed {
+            self.report.footers_missing.push(number.into());
+        }
+        let lost = gap.map(|(from, gap)| {
+            self.note_gap(&member, from, gap);
+            (from, gap.end)
+        });
+        let segment = self.segment(&member, resumes, lost);
+        let closed = goes_on.then_some(self.out.end.map_or(end, |e| e.end));
+        self.out.contents.replace_segment(segment.clone(), closed);
+        let tmp = self.out.contents.tmp.clone();
+        self.out.scanned.push(ScannedSegment {
+            member,
+            segment,
+            end,
+            log_number,
+            tmp,
+            journal: Journal::default(),
+            is_sealed: here.is_sealed || gap.is_some(),
+            has_footer_piece: here.found.footer || gap.is_some(),
+            has_records,
+            ends_clean,
+            was_durable: around.was_durable,
+            is_damaged: self.is_damaged(number),
+        });
+        Ok(goes_on)
+    }
+
+    /// Applies every batch up to the end of the segment, or to what cannot be read.
+    fn read_records(&mut self, scan: &mut Scan, member: &Member, limit: u32) -> Result<Records> {
+        let mut batch = Vec::new();
+        let mut has_records = false;
+        loop {
+            let mut gap = None;
+            match scan.next_batch(&mut batch, limit)? {
+                None => {
+                    for scanned in &batch {
+                        has_records |= self.apply(member.number, &member.path, scanned)?;
+                        if scanned.record.kind == Kind::Gap {
+                            gap = Gap::decode(&scanned.payload).ok().map(|gap| (scanned.start, gap));
+                        }
+                    }
+                    if gap.is_some() {
+                        return Ok(Records { stop: Stop::Limit, gap, has_records });
+                    }
+                }
+                Some(Stop::Bad { at, why: Bad::Unknown(kind) }) => {
+                    let reason = format!("a record of unknown kind {kind} stands at byte {at}");
+                    return Err(Error::Unsupported { path: member.path.clone(), reason });
+                }
+                Some(Stop::Bad { at, why }) if self.skip_damage(scan, member, at, why, limit)? => {}
+                Some(stop) => return Ok(Records { stop, gap, has_records }),
+            }
+        }
+    }
+
+    /// Does the log go on in the next segment, or does it end here, and rightly so? Returns whether it goes on, and
+    /// whether what stands behind its end is to be left alone.
+    fn judge_end(
+        &mut self,
+        member: &Member,
+        around: &Around<'_>,
+        end: u32,
+        stop: Stop,
+        here: &Behind,
+    ) -> Result<(bool, bool)> {
+        let Around { known_end, later, before_hole, .. } = *around;
+        if known_end.is_some_and(|known| known.end == end) {
+            return Ok((true, here.is_clean));
+        }
+        let end = Position::new(member.number, end);
+        // A later file without a head stamp may still hold acknowledged records: its stamp was lost.
+        let is_blank = self.is_blank(later)?;
+        let is_clean_end = here.is_clean && known_end.is_none() && self.out.durable == end;
+        if is_clean_end && is_blank {
+            return Ok((before_hole, true));
+        }
+        let beyond = self.evidence_in(later)?;
+        let seen = here.found.durable.max(beyond.durable).unwrap_or_default();
+        self.out.durable = self.out.durable.max(seen);
+        let is_whole = here.is_clean && self.out.durable.segment_number() != member.number;
+        if is_whole && before_hole {
+            // What is missing is the next segment, and nothing says that this one was longer.
+            return Ok((true, true));
+        }
+        let (at, reason) = match stop {
+            Stop::Bad { at, why } => (at, why.to_string()),
+            _ => (end.offset32(), "the log ends before its durable end".to_owned()),
+        };
+        if self.out.durable > end {
+            return Ok((self.lost_tail(member, at, reason, known_end), true));
+        }
+        if !here.is_clean || known_end.is_some() || !is_blank {
+            let is_later = here.is_clean && known_end.is_none();
+            let later = "a later segment has bytes and no head stamp".to_owned();
+            self.out.torn = Some((end, if is_later { later } else { reason }));
+        }
+        Ok((false, here.is_clean))
+    }
+
+    /// Damage up to W, with nothing readable behind it in this segment. Returns whether the log goes on.
+    fn lost_tail(&mut self, member: &Member, at: u32, reason: String, known_end: Option<Predecessor>) -> bool {
+        let number = member.number;
+        let durable = self.out.durable;
+        let to = match known_end {
+            Some(end) => end.end,
+            None if durable.segment() == u64::from(number) => durable.offset32(),
+            None => at,
+        };
+        self.damaged(Damage {
+            path: member.path.clone(),
+            segment: number.into(),
+            bytes: (at.into(), to.into()),
+            indexes: None,
+            reason,
+            is_missing: false,
+        });
+        if self.rules.on_damage == OnDamage::Stop {
+            return false;
+        }
+        // What was lost keeps its place: nothing is ever written over it.
+        let log_number = known_end.map_or(member.header.log_number, |end| end.log_number);
+        self.out.end = Some(Predecessor { number, log_number, end: to });
+        true
+    }
+
+    /// In acknowledged data, goes on at the next fragment that can be read, if the rules say so.
+    fn skip_damage(&mut self, scan: &mut Scan, member: &Member, at: u32, why: Bad, limit: u32) -> Result<bool> {
+        if self.rules.on_damage == OnDamage::Stop {
+            return Ok(false);
+        }
+        let mut window = Window::new(member.file.clone(), &member.path)?;
+        let found = next_fragment(&mut window, &member.header, at + 1)?
+            .filter(|found| found.at < limit && found.record.kind != Kind::Footer);
+        let Some(found) = found else { return Ok(false) };
+        // Behind W nothing is salvaged: it was never acknowledged.
+        let seen = evidence(&mut window, &member.header, at)?.durable.unwrap_or_default().max(self.out.durable);
+        if Position::new(member.number, found.at) >= seen {
+            return Ok(false);
+        }
+        self.damaged(Damage {
+            path: member.path.clone(),
+            segment: member.number.into(),
+            bytes: (at.into(), found.at.into()),
+            indexes: None,
+            reason: why.to_string(),
+            is_missing: false,
+        });
+        scan.resume_at(found.at, found.log_number);
+        Ok(true)
+    }
+
+    fn note_gap(&mut self, member: &Member, from: u32, gap: Gap) {
+        if let Some((first, last)) = gap.indexes {
+            self.out.contents.lost.push(LostRange { segment: member.number, first, last });
+        }
+        self.report.gaps.push(Damage {
+            path: member.path.clone(),
+            segment: member.number.into(),
+            bytes: (from.into(), gap.end.into()),
+            indexes: gap.indexes,
+            reason: "given up by an earlier repair".to_owned(),
+            is_missing: false,
+        });
+    }
+
+    /// Applies one record; says whether it makes the segment more than its stamps.
+    fn apply(&mut self, number: u32, path: &Path, scanned: &Scanned) -> Result<bool> {
+        let payload = &scanned.payload;
+        let malformed = |what| Error::damaged(path, scanned.start.into(), format!("malformed {what}"));
+        let op = match scanned.record.kind {
+            Kind::Entry => {
+                let entry = EntryRecord::decode(payload).map_err(|e| malformed(e.0))?;
+                self.bound_damage(entry.index);
+                Op::Put(entry.index)
+            }
+            Kind::Tombstone => Op::Delete(Tombstone::decode(payload).map_err(|e| malformed(e.0))?.index),
+            Kind::Truncation => Op::Truncate(Truncation::decode(payload).map_err(|e| malformed(e.0))?),
+            Kind::Meta => {
+                MetaRecord::decode(payload).map_err(|e| malformed(e.0))?;
+                Op::Meta
+            }
+            Kind::Watermark => {
+                let durable = decode_watermark(payload).map_err(|e| malformed(e.0))?;
+                self.out.durable = self.out.durable.max(durable);
+                self.out.marked = self.out.marked.max(durable);
+                return Ok(false);
+            }
+            Kind::Resume => return Ok(true),
+            Kind::HeadStamp | Kind::Gap | Kind::Padding | Kind::Footer => return Ok(false),
+        };
+        self.out.contents.apply(op, payload, Position::new(number, scanned.start));
+        Ok(true)
+    }
+}
+
+/// What stands behind the records of one segment.
+struct Behind {
+    /// Zeros, or a whole footer that fits.
+    is_clean: bool,
+    is_sealed: bool,
+    found: Evidence,
+}
+
+impl Behind {
+    fn new(window: &mut Window, member: &Member, end: u32, stop: Stop) -> Result<Self> {
+        let footer = read_footer(&*member.file, &member.path, &member.header)?;
+        let is_sealed = footer.is_some_and(|(trailer, _)| trailer.data_end == end);
+        let is_zero = match stop {
+            Stop::Zeros => true,
+            Stop::Footer | Stop::Bad { .. } => false,
+            Stop::Limit => window.nonzero(end.into())?.is_none(),
+        };
+        if is_zero {
+            return Ok(Behind { is_clean: true, is_sealed: false, found: Evidence::default() });
+        }
+        let found = evidence(window, &member.header, end)?;
+        Ok(Behind { is_clean: is_sealed, is_sealed, found })
+    }
+}
