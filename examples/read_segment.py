@@ -89,11 +89,9 @@ if batch or parts or (sealed and at != limit):
     stop(at, "a batch without its end")
 print(f"end {at} {'sealed' if sealed else 'not sealed'}")
 if sealed:
-    left = sealed[4]
-    while left > 0:
-        at = skip(at, H + 4)
-        piece = fragment(at, lambda n: n == number)[2]
-        left, at = left - len(piece), at + H + len(piece)
-    if skip(at, H + 96) != trailer_at or sealed[2] != number:
+    while skip(at, H) != trailer_at:
+        at = skip(at, H)
+        at += H + len(fragment(at, lambda n: n == number)[2])
+    if sealed[2] != number:
         stop(at, "footer and trailer disagree")
     print(f"footer {sealed[3]} entries")

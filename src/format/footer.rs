@@ -93,7 +93,7 @@ fn pieces(checksum: Checksum, data_end: u32, stream_bytes: u32) -> impl Iterator
             return None;
         }
         let mut start = u32::try_from(at).ok()?;
-        if block_rest(start) < header + 4 {
+        if block_rest(start) < header {
             start = start.checked_add(block_rest(start))?;
         }
         let piece = left.min((block_rest(start) - header) & !3);
@@ -141,8 +141,15 @@ impl Footer {
         }
         let fragment = framer.checksum.fragment_header_bytes() as u32 + TRAILER_BYTES;
         if block_rest(at) < fragment {
-            out.resize(out.len() + block_rest(at) as usize, 0);
-            at += block_rest(at);
+            // Never zeros where a header has room: a scan would take them for the end of the log.
+            let rest = block_rest(at) as usize;
+            match rest.checked_sub(framer.checksum.fragment_header_bytes()) {
+                Some(room) => {
+                    framer.frame(out, at, footer, &vec![0; room], None);
+                }
+                None => out.resize(out.len() + rest, 0),
+            }
+            at += rest as u32;
         }
         let (_, end) = framer.frame(out, at, footer, &trailer.to_payload(), None);
         (trailer, end)
