@@ -208,6 +208,7 @@ impl Commits {
             tracing::warn!(?took, %tail, "a sync was slow");
         }
         self.log.advance_durable(tail);
+        self.log.wake_resting_keeper();
         Ok(())
     }
 
@@ -231,7 +232,10 @@ impl Commits {
             _ => Ok(()),
         };
         state.told.extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
-        let has_work = !state.told.is_empty() || state.requested > durable;
+        // What a periodic sync that this one took the place of did not cover waits for the next period.
+        let is_periodic = matches!(self.log.policy(), SyncPolicy::Periodic { .. });
+        let is_dirty = is_periodic && self.log.index.tail() > durable;
+        let has_work = !state.told.is_empty() || state.requested > durable || is_dirty;
         drop(state);
         over.into_iter().chain(next).for_each(|(_, parked)| parked.wake());
         if has_work {
@@ -253,7 +257,7 @@ impl Commits {
     /// registration that this one replaces.
     pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
         let mut state = self.state.lock();
-        if self.log.durable() >= target || self.log.latch.check().is_err() {
+        if state.stops || self.log.durable() >= target || self.log.latch.check().is_err() {
             return Err(told);
         }
         let id = id.unwrap_or_else(|| {
@@ -270,12 +274,13 @@ impl Commits {
         self.log.durable() >= target
     }
 
-    /// How a commit ended; `None` where it has not.
-    pub(crate) fn outcome(&self, target: Position) -> Option<Result<()>> {
+    /// How a commit ended that nobody works on any more.
+    pub(crate) fn outcome(&self, target: Position) -> Result<()> {
         if self.is_durable(target) {
-            return Some(Ok(()));
+            return Ok(());
         }
-        self.log.latch.check().err().map(Err)
+        self.log.latch.check()?;
+        Err(Error::Closed)
     }
 
     /// A write was placed; under `Periodic` it may make a sync due.
@@ -384,7 +389,7 @@ impl Commits {
         let mut state = self.state.lock();
         let mut told = std::mem::take(&mut state.told);
         for (target, _, who) in std::mem::take(&mut state.pending) {
-            told.push((who, self.outcome(target).unwrap_or(Err(Error::Closed))));
+            told.push((who, self.outcome(target)));
         }
         drop(state);
         told.into_iter().for_each(|(told, outcome)| told.tell(outcome));

@@ -29,7 +29,6 @@ pub struct Iter {
 
 impl Iter {
     pub(crate) fn new(log: Arc<Log>, range: impl RangeBounds<u64>) -> Self {
-        let snapshot = log.index.snapshot();
         let low = match range.start_bound() {
             Bound::Included(index) => Some(*index),
             Bound::Excluded(index) => index.checked_add(1),
@@ -40,14 +39,21 @@ impl Iter {
             Bound::Excluded(index) => index.checked_sub(1),
             Bound::Unbounded => Some(u64::MAX),
         };
-        let mut iter = Iter { log, snapshot, left: low.zip(high).filter(|(low, high)| low <= high) };
-        // An entry stands at both ends of what is left, so that one that a truncation takes is noticed.
-        let (first, last) = (iter.step(End::Front), iter.step(End::Back));
-        iter.left = match (first, last) {
-            (Some(Ok(first)), Some(Ok(last))) => Some((first, last)),
-            _ => None,
-        };
-        iter
+        let asked = low.zip(high).filter(|(low, high)| low <= high);
+        let mut iter = Iter { snapshot: log.index.snapshot(), log, left: asked };
+        // An entry stands at both ends of what is left, so that one that a truncation takes is noticed. A truncation
+        // that comes before both are found is one before the iterator was made.
+        loop {
+            match (iter.step(End::Front), iter.step(End::Back)) {
+                (Some(Ok(first)), Some(Ok(last))) => iter.left = Some((first, last)),
+                (None, None) => iter.left = None,
+                _ => {
+                    iter.snapshot = iter.log.index.snapshot();
+                    continue;
+                }
+            }
+            return iter;
+        }
     }
 
     /// The next index from one end, if there is one that nothing has taken meanwhile.

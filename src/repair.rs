@@ -176,7 +176,7 @@ impl GapSegment {
             add(record, &|out| at.truncation.encode(out));
         }
         let data_end = bytes.len() as u32;
-        self.footer.encode(&mut bytes, framer, data_end, self.stamp.time_ms);
+        self.footer.encode(&mut bytes, framer, data_end, now_ms());
         bytes
     }
 }

@@ -188,14 +188,20 @@ impl Index {
 
     /// The log as it is now, for iterators.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let kept = Arc::new(Kept { lo: AtomicU64::new(0), hi: AtomicU64::new(u64::MAX) });
-        // Registered first, so that no truncation behind the snapshot is missed; one before it is counted twice,
-        // which takes nothing from what the snapshot holds.
-        let mut snapshots = self.snapshots.lock();
-        snapshots.retain(|kept| kept.strong_count() > 0);
-        snapshots.push(Arc::downgrade(&kept));
-        drop(snapshots);
-        self.consistent(|| Snapshot { tail: self.tail(), table: self.table.load_full(), kept: kept.clone() })
+        loop {
+            let kept = Arc::new(Kept { lo: AtomicU64::new(0), hi: AtomicU64::new(u64::MAX) });
+            // Registered first, so that no truncation behind the snapshot is missed; where one came before it, the
+            // snapshot stands behind that truncation and must not be cut by it: once more.
+            let mut snapshots = self.snapshots.lock();
+            snapshots.retain(|kept| kept.strong_count() > 0);
+            snapshots.push(Arc::downgrade(&kept));
+            drop(snapshots);
+            let take = || Snapshot { tail: self.tail(), table: self.table.load_full(), kept: kept.clone() };
+            let snapshot = self.consistent(take);
+            if kept.bounds() == (0, u64::MAX) {
+                return snapshot;
+            }
+        }
     }
 
     // What follows is called by the one writer.

@@ -66,7 +66,7 @@ impl Log {
 
     /// Where the segment would end with the group, generously.
     fn end_behind(&self, active: &Active, group: &Group) -> u64 {
-        let mut end = u64::from(active.end) + OVERHEAD_BYTES + u64::from(self.options.sync_align);
+        let mut end = u64::from(active.end) + OVERHEAD_BYTES + 2 * u64::from(self.options.sync_align);
         for item in group.items.iter().filter(|item| !item.skip) {
             end = active.framer.end(end, group.payload(item).len() as u64);
         }
@@ -169,7 +169,8 @@ impl Log {
             return Ok(false);
         };
         let records_end = Position::new(active.segment.number, active.records_end);
-        let has_room = u64::from(active.end) + OVERHEAD_BYTES <= active.segment.prepared.load(Ordering::Acquire);
+        let has_room = u64::from(active.end) + OVERHEAD_BYTES + 2 * u64::from(self.options.sync_align)
+            <= active.segment.prepared.load(Ordering::Acquire);
         // Only watermarks since the last one: naming them in turn would never end.
         let is_due = durable > marked && records_end > marked && has_room;
         if is_due {
@@ -193,6 +194,10 @@ impl Log {
             return Ok(());
         };
         active.frame_padding(align);
+        if u64::from(active.frame_end()) > active.segment.prepared.load(Ordering::Acquire) {
+            active.discard();
+            return Ok(());
+        }
         active.place().map_err(|e| self.latch.set(e, self.durable()))?;
         self.index.publish(writer.tail());
         Ok(())

@@ -155,6 +155,17 @@ impl Log {
         self.durable.fetch_max(position.to_word(), Ordering::AcqRel);
     }
 
+    /// W has moved on: after a while of idleness the keeper says so in the log. Whoever holds the writer lock wakes it
+    /// by itself.
+    pub(crate) fn wake_resting_keeper(&self) {
+        if let Some(mut writer) = self.writer.try_lock()
+            && writer.keeper_rests
+        {
+            writer.keeper_rests = false;
+            self.wish.notify_all();
+        }
+    }
+
     /// Stops the log for good.
     pub(crate) fn fail(&self, cause: Error) -> Error {
         let error = self.latch.set(cause, self.durable());
@@ -200,9 +211,15 @@ impl Log {
 
     /// Shows readers what open found.
     pub(crate) fn publish_open(&self) {
-        let writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         writer.contents.publish_rows();
         self.index.publish(writer.tail());
+        // A truncation may have emptied segments that were not retired any more; its record is durable by now.
+        let rows = writer.contents.rows();
+        if rows[..rows.len().saturating_sub(1)].iter().any(|row| row.count() == 0) {
+            writer.truncated_at = self.durable();
+        }
+        writer.wishes.retention = true;
     }
 
     pub(crate) fn policy(&self) -> SyncPolicy {

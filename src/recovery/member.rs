@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::format::{
     Bad, EntryRecord, Footer, Gap, Kind, MetaRecord, Predecessor, Tombstone, Truncation, decode_watermark,
 };
 use crate::index::LostRange;
-use crate::log::{Journal, Op};
+use crate::log::{Journal, Op, now_ms};
 use crate::position::Position;
 use crate::segment::{Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer};
 
@@ -56,17 +57,18 @@ impl Judge<'_> {
             && let Some((trailer, footer)) = read_footer(&*member.file, &member.path, &member.header)?
             && (trailer.data_end, trailer.log_number) == (end.end, end.log_number)
         {
-            self.adopt(member, &footer, end);
+            self.adopt(member, &footer, end, trailer.last_write_ms);
             return Ok(true);
         }
         self.scan(member, around)
     }
 
-    fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor) {
+    fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor, last_write_ms: u64) {
         if let Some(first) = footer.runs.first() {
             self.bound_damage(first.first);
         }
         let segment = self.segment(&member, footer.resumes.clone(), None);
+        segment.last_write_ms.store(last_write_ms, Ordering::Relaxed);
         self.out.contents.adopt_sealed(segment, footer, end.end);
         self.out.end = Some(end);
     }
@@ -108,6 +110,8 @@ impl Judge<'_> {
             (from, gap.end)
         });
         let segment = self.segment(&member, resumes, lost);
+        // Where nothing says when it was last written to, it counts as new: retention by age must not be early.
+        segment.last_write_ms.store(here.last_write_ms.unwrap_or_else(now_ms), Ordering::Relaxed);
         let closed = goes_on.then_some(self.out.end.map_or(end, |e| e.end));
         self.out.contents.replace_segment(segment.clone(), closed);
         let tmp = self.out.contents.tmp.clone();
@@ -302,21 +306,22 @@ struct Behind {
     is_clean: bool,
     is_sealed: bool,
     found: Evidence,
+    /// By the footer.
+    last_write_ms: Option<u64>,
 }
 
 impl Behind {
     fn new(window: &mut Window, member: &Member, end: u32, stop: Stop) -> Result<Self> {
         let footer = read_footer(&*member.file, &member.path, &member.header)?;
-        let is_sealed = footer.is_some_and(|(trailer, _)| trailer.data_end == end);
+        let trailer = footer.map(|(trailer, _)| trailer).filter(|trailer| trailer.data_end == end);
         let is_zero = match stop {
             Stop::Zeros => true,
             Stop::Footer | Stop::Bad { .. } => false,
             Stop::Limit => window.nonzero(end.into())?.is_none(),
         };
-        if is_zero {
-            return Ok(Behind { is_clean: true, is_sealed: false, found: Evidence::default() });
-        }
-        let found = evidence(window, &member.header, end)?;
-        Ok(Behind { is_clean: is_sealed, is_sealed, found })
+        let found = if is_zero { Evidence::default() } else { evidence(window, &member.header, end)? };
+        let is_sealed = trailer.is_some() && !is_zero;
+        let last_write_ms = trailer.map(|trailer| trailer.last_write_ms);
+        Ok(Behind { is_clean: is_zero || is_sealed, is_sealed, found, last_write_ms })
     }
 }

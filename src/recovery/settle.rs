@@ -64,6 +64,8 @@ pub(crate) fn settle(
         let last = if is_active { scanned.pop() } else { None };
         queue_unsealed(dir, scanned, &mut writer)?;
         take_last(options, &mut writer, last, end, dir)?;
+        // The manifest says it: no watermark is due until something is written.
+        writer.marked = writer.marked.max(durable);
         return Ok((writer, durable));
     }
     drop_above(dir, &found, end, &judgement.dropped, report)?;

@@ -67,6 +67,11 @@ impl Active {
         self.end + self.frame.len() as u32
     }
 
+    /// Forgets what was framed and not placed.
+    pub(crate) fn discard(&mut self) {
+        self.frame.clear();
+    }
+
     /// Puts the frame in its place.
     pub(crate) fn place(&mut self) -> Result<()> {
         let placed = self.region.place(&self.frame, self.end.into());

@@ -107,6 +107,7 @@ impl Segment {
         let files = self.files.clone();
         let mut segment = Segment::new(files, self.path.clone(), self.header, self.stamp.clone(), Some(own));
         (segment.stamp_end, segment.resumes, segment.gap) = (self.stamp_end, self.resumes.clone(), self.gap);
+        segment.last_write_ms = self.last_write_ms.load(Ordering::Relaxed).into();
         segment
     }
 

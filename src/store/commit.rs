@@ -55,7 +55,7 @@ impl Commit {
     /// lock, or at once where the outcome is known. It should be quick: other commits wait for it.
     pub fn on_durable(self, callback: impl FnOnce(Result<()>) + Send + 'static) {
         if let Err(told) = self.commits.tell(self.end, None, Told::Callback(Box::new(callback))) {
-            told.tell(self.commits.outcome(self.end).unwrap_or(Ok(())));
+            told.tell(self.commits.outcome(self.end));
         }
     }
 }
@@ -86,7 +86,7 @@ impl Future for CommitFuture {
                 self.id = Some(id);
                 Poll::Pending
             }
-            Err(_) => Poll::Ready(commits.outcome(*end).unwrap_or(Ok(()))),
+            Err(_) => Poll::Ready(commits.outcome(*end)),
         }
     }
 }

@@ -304,9 +304,11 @@ impl Store {
         shared.refuse_writes();
         shared.keeper.join();
         let outcome = shared.finish();
+        *closed = Some(outcome.clone());
+        // Not held while callbacks run: one of them may close the store too.
+        drop(closed);
         shared.commits.stop(true);
         shared.log.release();
-        *closed = Some(outcome.clone());
         outcome
     }
 }
