@@ -5,7 +5,7 @@
 //! * A sync covers the older segments first, so that everything before W is durable, not only bytes of one file.
 //! * With several committers the leader waits up to 60 us until as many are back as there were around the last sync:
 //!   those it satisfied and those who came while it ran. Without that, two threads alternate and share nothing
-//!   (adaptive group commit; the figures are in PERFORMANCE).
+//!   (adaptive group commit).
 //! * The first failed sync sets the latch. Everyone who waits is told; no sync follows.
 //! * No lock is held across a sync, and callbacks run on the committer thread, outside every lock.
 
@@ -207,6 +207,8 @@ impl Commits {
         if took > SLOW_SYNC {
             tracing::warn!(?took, %tail, "a sync was slow");
         }
+        // Another thread's sync may have failed meanwhile: then nothing is known to be durable any more.
+        self.log.latch.check()?;
         self.log.advance_durable(tail);
         self.log.wake_resting_keeper();
         Ok(())
@@ -288,9 +290,13 @@ impl Commits {
         let SyncPolicy::Periodic { entries, bytes, .. } = self.log.policy() else {
             return Ok(());
         };
-        let unsynced_entries = self.log.counters.entries.load(Ordering::Relaxed) - self.entries.load(Ordering::Relaxed);
-        let unsynced_bytes = self.log.counters.bytes.load(Ordering::Relaxed) - self.bytes.load(Ordering::Relaxed);
-        if unsynced_entries >= entries || unsynced_bytes >= bytes {
+        // The leader of a sync may raise what was synced above what this thread has seen written.
+        let since = |written: &AtomicU64, synced: &AtomicU64| {
+            written.load(Ordering::Relaxed).saturating_sub(synced.load(Ordering::Relaxed))
+        };
+        let counters = &self.log.counters;
+        let is_due = since(&counters.entries, &self.entries) >= entries || since(&counters.bytes, &self.bytes) >= bytes;
+        if is_due {
             return self.request(tail);
         }
         if self.rests.swap(false, Ordering::AcqRel) {

@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// An entry with this index exists or existed and was deleted; nothing was written.
-    #[error("index {index} is taken; write under another index, or free it with truncate_after")]
+    #[error("index {index} is taken, by an entry or one that was deleted; write under another index, or use append")]
     IndexExists {
         /// The index that was asked for.
         index: u64,
@@ -33,7 +33,7 @@ pub enum Error {
         order: crate::options::IndexOrder,
     },
     /// The index lies below the floor, which truncation or retention has raised; nothing was written.
-    #[error("index {index} is below the floor {floor}: what stood there was truncated or retired")]
+    #[error("index {index} is below the floor {floor}, the least index that this log takes; write at {floor} or above")]
     BelowFloor {
         /// The index that was asked for.
         index: u64,
@@ -44,13 +44,13 @@ pub enum Error {
     #[error("no index is left after {}; reset the log with reset_to", u64::MAX)]
     IndexExhausted,
     /// A batch puts the same index twice; nothing was written.
-    #[error("the batch puts index {index} twice")]
+    #[error("the batch puts index {index} twice; put it once")]
     BatchDuplicate {
         /// The index in question.
         index: u64,
     },
     /// A batch of a sequential log leaves a gap; nothing was written.
-    #[error("the batch jumps from index {after} to {index}, and the log is sequential")]
+    #[error("the batch jumps from index {after} to {index}, and the log is sequential; put every index between them")]
     BatchGap {
         /// The last index before the gap.
         after: u64,
@@ -58,13 +58,13 @@ pub enum Error {
         index: u64,
     },
     /// A batch deletes an index that it also puts; nothing was written.
-    #[error("the batch puts index {index} and deletes it")]
+    #[error("the batch puts index {index} and deletes it; take out one of the two")]
     BatchDeletesPut {
         /// The index in question.
         index: u64,
     },
     /// A record, batch or the metadata is larger than its limit; nothing was written.
-    #[error("{what} of {bytes} bytes is over the limit of {limit}; split it or raise the option")]
+    #[error("{what} of {bytes} bytes is over the limit of {limit}; {}", smaller(what))]
     TooLarge {
         /// What is too large: "record", "batch" or "metadata".
         what: &'static str,
@@ -88,7 +88,7 @@ pub enum Error {
         reason: String,
     },
     /// The bytes or the text are not a position.
-    #[error("{found:?} is not a position; expected segment:offset, or 16 bytes from Position::to_bytes")]
+    #[error("{found:?} is no position of an entry; use one that a write or an entry gave")]
     InvalidPosition {
         /// What was given.
         found: String,
@@ -102,7 +102,7 @@ pub enum Error {
         reason: String,
     },
     /// An option contradicts what the log was created with.
-    #[error("the log keeps index order {stored}, not {asked}; open it with index_order({stored})")]
+    #[error("the log keeps index order {stored:?}, not {asked:?}; open it with IndexOrder::{stored:?}")]
     IndexOrderStored {
         /// What the log keeps.
         stored: crate::options::IndexOrder,
@@ -119,7 +119,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// There is no log, and `create(false)` was asked for.
-    #[error("there is no log with this prefix in {}", path.display())]
+    #[error("there is no log with this prefix in {}; look at directory and prefix, or open it with create(true)", path.display())]
     NotFound {
         /// The directory.
         path: PathBuf,
@@ -169,7 +169,7 @@ pub enum Error {
         cause: Arc<Error>,
     },
     /// Bytes that were acknowledged are damaged.
-    #[error("segment {} is damaged at byte {at} ({reason}) in acknowledged data; restore it from a copy, or let UnsafeRecover drop it", path.display())]
+    #[error("segment {} is damaged at byte {at} ({reason}) in acknowledged data; restore it from a copy; the rest stays readable, and UnsafeRecover drops the whole segment", path.display())]
     Damaged {
         /// The segment file.
         path: PathBuf,
@@ -195,7 +195,9 @@ pub enum Error {
         reason: String,
     },
     /// What stood here was in a damaged part of the log that has been given up.
-    #[error("index or position lies in a part of segment {segment} that was lost to damage")]
+    #[error(
+        "index or position lies in a part of segment {segment} that was lost to damage; restore the segment from quarantine or a copy"
+    )]
     Lost {
         /// The segment.
         segment: u64,
@@ -209,7 +211,7 @@ pub enum Error {
         reason: String,
     },
     /// Retention removed entries that were still to be read.
-    #[error("entries before index {first:?} were removed by retention; go on from there")]
+    #[error("the entries asked for were removed by retention; {}", first.map_or("none is left".to_owned(), |first| format!("go on from index {first}")))]
     Removed {
         /// The first index that is still there.
         first: Option<u64>,
@@ -246,6 +248,14 @@ impl std::fmt::Display for SystemError {
 impl std::error::Error for SystemError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&*self.0)
+    }
+}
+
+fn smaller(what: &str) -> &'static str {
+    match what {
+        "metadata" => "delete a key",
+        "batch" => "split it, or raise batch_bytes_max",
+        _ => "split it, or raise record_bytes_max",
     }
 }
 

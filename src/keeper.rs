@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::{Access, Placement};
 use crate::log::{Dir, Log, Preparation, PrepareError, Spare, Writer, now_ms};
-use crate::options::SyncPolicy;
+use crate::options::{RecoveryMode, SyncPolicy};
 use crate::position::Position;
 use crate::retention::{Facts, Limits, plan};
 use crate::segment::{Extent, Window, read_header, seal};
@@ -241,6 +241,7 @@ impl Keeper {
             Err(error) => return Err(error),
         };
         segment.sync(Extent::Footer)?;
+        self.log.latch.check()?;
         Counters::add(&self.log.counters.syncs, 1);
         // Rotated segments are sealed in order, so that everything before this one is durable too.
         self.log.advance_durable(Position::new(segment.number, end));
@@ -265,23 +266,19 @@ impl Keeper {
         *clock = Clock::now();
         let writer = self.log.writer.lock();
         let tail = writer.tail();
+        let salvages = options.recovery == RecoveryMode::Salvage;
         let facts: Vec<Facts> = writer
             .contents
             .rows()
             .iter()
             .map(|row| Facts {
                 bytes: row.bytes(tail),
-                entries: row.count(),
+                is_emptied: writer.contents.is_emptied(row, salvages),
                 last_write_ms: row.segment.last_write_ms.load(Ordering::Relaxed),
                 is_sealed: row.end.is_some() && !writer.rotated.iter().any(|r| r.segment.number == row.number()),
             })
             .collect();
-        let limits = Limits {
-            segments: options.max_segments,
-            bytes: options.max_bytes,
-            age,
-            is_truncated: writer.truncated_at != Position::ZERO,
-        };
+        let limits = Limits { segments: options.max_segments, bytes: options.max_bytes, age };
         let count = plan(&facts, limits);
         let Some(first) = writer.contents.rows().get(count).filter(|_| count != 0) else {
             return Ok(false);
@@ -338,6 +335,7 @@ impl Keeper {
             }
             let tail = writer.tail();
             let has_moved = tail != seen;
+            // Read under the lock: whoever moves W on takes it afterwards, and finds the keeper awake or resting.
             let marks_later = is_healthy && self.log.durable() > writer.marked;
             if has_moved {
                 if let Some(active) = &writer.active {
@@ -345,13 +343,16 @@ impl Keeper {
                 }
                 seen = tail;
                 self.log.wish.wait_for(&mut writer, IDLE);
+                drop(writer);
             } else if marks_later && self.is_mark_due(&mut writer) {
                 drop(writer);
                 self.sync_mark();
                 seen = self.log.index.tail();
             } else {
                 self.rest(&mut writer);
+                drop(writer);
             }
+            // Without the writer lock: a sync takes its time, and its failure takes that lock.
             if is_healthy && checked.elapsed() > MAPPED_CHECK {
                 checked = Instant::now();
                 self.check_mapping();

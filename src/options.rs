@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::Checksum;
 use crate::fs::{Fs, OsFs};
 
-/// Which indexes a write may use. Fixed when the log is created.
+/// Which indexes a write may use. Fixed by the first write into a new log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IndexOrder {
     /// Any index that is not taken, in any order, gaps included.
@@ -53,8 +53,8 @@ impl fmt::Display for IndexOrder {
 /// When what was written is made durable against power loss. Every policy survives the death of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Never, but on [`sync`](crate::Store::sync), on a write with [`Durability::Synced`], when a segment is sealed and
-    /// on close.
+    /// Never, but on [`sync`](crate::Store::sync), on a write with [`Durability::Synced`], when a segment is sealed, on
+    /// close, and now and then in the background (at most every 30 s), so that a failing disk is noticed.
     None,
     /// Before a write returns. Writes share a sync only where they wait for one anyway.
     Immediate,
@@ -114,7 +114,8 @@ pub enum Durability {
     Written,
 }
 
-/// What open does about bytes that do not form a log. See [`Store::open`](crate::Store::open).
+/// What open does about bytes that do not form a log. All modes but `Strict` look only at what they have to read: damage
+/// inside a sealed segment is reported by the read that meets it. See [`Store::open`](crate::Store::open).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RecoveryMode {
     /// Nothing but zeros may follow the log, and every byte of every segment is read and checked.
@@ -221,11 +222,13 @@ impl Options {
     }
 
     setters! {
-        /// What the file names begin with; logs with different prefixes may share a directory. Default `segment_`.
+        /// What the file names begin with; logs with different prefixes may share a directory. At most 200 bytes, no
+        /// separators or controls. Default `segment_`.
         prefix: impl Into<String> => prefix = prefix.into();
         /// Whether open creates a log that is not there. Default true.
         create: bool => create = create;
-        /// Bytes after which a segment is full: a threshold, checked before a write. At most 1 GiB. Default 64 MiB.
+        /// Bytes that a segment may have: a write that would carry it further begins the next one, unless the segment is
+        /// empty. At most 1 GiB. Default 64 MiB.
         segment_bytes: u64 => segment_bytes = segment_bytes;
         /// Entries after which a segment is full: a threshold, checked before a write. Default: none.
         segment_entries: u64 => segment_entries = Some(segment_entries);
@@ -237,11 +240,11 @@ impl Options {
         max_bytes: u64 => max_bytes = Some(max_bytes);
         /// How long ago the last write into a segment may be before the segment goes, in the background. Default: any.
         max_age: Duration => max_age = Some(max_age);
-        /// Which indexes may be written. Stored when the log is created and checked when it is opened. Default
+        /// Which indexes may be written. Stored with the first write and checked when the log is opened. Default
         /// [`IndexOrder::Any`].
         index_order: IndexOrder => index_order = index_order;
-        /// The first index of a log that has never been written to. Default: the first write chooses, and `append`
-        /// begins with 1.
+        /// The first index of a log that has never been written to, and its floor: lower ones are refused. Default: the
+        /// first write chooses, and `append` begins with 1.
         first_index: u64 => first_index = Some(first_index);
         /// When writes become durable. Default [`SyncPolicy::Grouped`] with a window of zero.
         sync: SyncPolicy => sync = sync;
@@ -251,7 +254,7 @@ impl Options {
         recovery: RecoveryMode => recovery = recovery;
         /// Whether a log that can be read but not written opens as a store that refuses writes. Default false.
         allow_read_only: bool => allow_read_only = allow_read_only;
-        /// The most bytes of one record: index, key and value, encoded. Default 64 MiB.
+        /// The most bytes of one record: index, key and value, encoded. At most `batch_bytes_max`. Default 64 MiB.
         record_bytes_max: u64 => record_bytes_max = record_bytes_max;
         /// The most bytes of one batch, encoded. At most 256 MiB. Default 128 MiB.
         batch_bytes_max: u64 => batch_bytes_max = batch_bytes_max;
@@ -264,7 +267,7 @@ impl Options {
         /// file system is ext4, XFS or tmpfs. Turn it off where files are snapshot by reflink.
         mapped: bool => mapped = Some(mapped);
         /// Begins each commit group on a multiple of this many bytes, for devices that may damage the rest of a sector
-        /// they rewrite. A power of two up to 32 KiB, or 0 for off. Default 0.
+        /// they rewrite. A power of two from 512 to 32768, or 0 for off. Default 0.
         sync_align: u32 => sync_align = sync_align;
         /// How many descriptors of sealed segments are kept open. Default 256.
         max_open_files: usize => max_open_files = max_open_files;

@@ -99,6 +99,10 @@ fn recovers(damage: impl Fn(&SimFs), lost: &[u64]) {
     store.close().unwrap();
     let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
     assert_eq!(store.get(129).unwrap().unwrap().value::<u64>().unwrap(), 129);
+    // What was lost stays reported, and is not taken for what a truncation had emptied.
+    for index in (1..=48).filter(|index| expected(*index, lost).is_none()) {
+        assert!(matches!(store.get(index), Err(Error::Lost { .. })), "index {index}, opened again");
+    }
     assert_eq!(store.range(..100).count(), (1..=48).filter(|index| expected(*index, lost).is_some()).count());
     store.close().unwrap();
 }
@@ -227,4 +231,19 @@ fn salvage_honours_what_a_missing_segment_had_truncated() {
     let left: Vec<u64> = store.iter().map(|entry| entry.unwrap().index()).collect();
     assert_eq!(left, [3, 4, 5, 20]);
     store.close().unwrap();
+}
+
+/// A segment of which nothing can be read looks like one that truncations have emptied. It must not be removed.
+#[test]
+fn salvage_keeps_the_file_of_a_segment_of_which_nothing_can_be_read() {
+    let sim = filled();
+    let mut bytes = sim.read_file(&segment(1)).unwrap();
+    bytes[130..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+    sim.write_file(&segment(1), &bytes);
+    for _ in 0..2 {
+        let store = on(&sim).recovery(RecoveryMode::Salvage).open().unwrap();
+        store.append("k", &0).unwrap();
+        store.close().unwrap();
+        assert_eq!(sim.read_file(&segment(1)).as_ref(), Some(&bytes));
+    }
 }

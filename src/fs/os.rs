@@ -85,7 +85,7 @@ impl Fs for OsFs {
         options.read(true).write(true).create(true).truncate(false);
         let file = open_regular(path, &mut options)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(OsLock { _file: file })),
+            Ok(()) => Ok(Box::new(OsLock { file })),
             Err(fs::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -99,7 +99,15 @@ impl Fs for OsFs {
 /// A lock of the operating system, which goes when the descriptor is closed.
 #[derive(Debug)]
 struct OsLock {
-    _file: fs::File,
+    file: fs::File,
+}
+
+/// Released by name, not by closing: a child that this process is just starting holds a copy of the descriptor until it
+/// runs its program, and with it the lock.
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock for OsLock {}

@@ -73,6 +73,11 @@ impl Row {
         self.clip.bounds().map_or(0, |(lo, hi)| either!(&self.indexes, indexes => indexes.count(lo, hi)))
     }
 
+    /// Whether it held entries before truncations in later segments.
+    pub(crate) fn has_entries(&self) -> bool {
+        either!(&self.indexes, indexes => indexes.at_or_above(0)).is_some()
+    }
+
     /// Whether an entry begins at `offset`.
     pub(crate) fn holds_offset(&self, offset: u32) -> bool {
         either!(&self.indexes, indexes => indexes.holds_offset(offset))

@@ -55,7 +55,7 @@ impl Log {
             return Ok(false);
         }
         let Some(active) = &writer.active else { return Ok(false) };
-        let end = self.end_behind(active, group);
+        let end = self.end_behind(active, group) + 2 * u64::from(self.options.sync_align);
         // The next segment's offsets and footer have room for the largest batch; see `Options::validate`.
         if end <= active.segment.prepared.load(Ordering::Acquire) {
             return Ok(true);
@@ -66,7 +66,7 @@ impl Log {
 
     /// Where the segment would end with the group, generously.
     fn end_behind(&self, active: &Active, group: &Group) -> u64 {
-        let mut end = u64::from(active.end) + OVERHEAD_BYTES + 2 * u64::from(self.options.sync_align);
+        let mut end = u64::from(active.end) + OVERHEAD_BYTES;
         for item in group.items.iter().filter(|item| !item.skip) {
             end = active.framer.end(end, group.payload(item).len() as u64);
         }
@@ -165,6 +165,7 @@ impl Log {
     /// Adds a watermark where the last one is older than what it could name; says whether it did.
     pub(crate) fn mark_durable(&self, writer: &mut Writer) -> Result<bool> {
         let (durable, marked) = (self.durable(), writer.marked);
+        self.latch.check()?;
         let Some(active) = &mut writer.active else {
             return Ok(false);
         };
@@ -190,6 +191,7 @@ impl Log {
         if align == 0 || writer.is_closed {
             return Ok(());
         }
+        self.latch.check()?;
         let Some(active) = &mut writer.active else {
             return Ok(());
         };

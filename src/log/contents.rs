@@ -164,6 +164,20 @@ impl Contents {
         }
     }
 
+    /// Whether truncations have left nothing of what a segment held. What was lost to damage counts as left where it
+    /// cannot be told: it is reported for as long as nobody truncates it.
+    pub(crate) fn is_emptied(&self, row: &Row, salvages: bool) -> bool {
+        if row.clip.is_empty {
+            return true;
+        }
+        let mut lost = self.lost.iter().filter(|range| range.segment == row.number()).peekable();
+        let is_whole = row.segment.gap.is_none() && !salvages;
+        let is_told = is_whole || lost.peek().is_some();
+        let had_entries = row.has_entries() || lost.peek().is_some();
+        let is_hidden = |range: &LostRange| range.last < row.clip.lo || range.first > row.clip.hi;
+        is_told && had_entries && row.count() == 0 && lost.all(is_hidden)
+    }
+
     /// Drops the first `count` segments, whose indexes become free.
     pub(crate) fn retire(&mut self, count: usize) -> Vec<Arc<Segment>> {
         let last = count.checked_sub(1).and_then(|last| self.rows.get(last));

@@ -155,12 +155,10 @@ impl Log {
         self.durable.fetch_max(position.to_word(), Ordering::AcqRel);
     }
 
-    /// W has moved on: after a while of idleness the keeper says so in the log. Whoever holds the writer lock wakes it
-    /// by itself.
+    /// W has moved on: after a while of idleness the keeper says so in the log.
     pub(crate) fn wake_resting_keeper(&self) {
-        if let Some(mut writer) = self.writer.try_lock()
-            && writer.keeper_rests
-        {
+        let mut writer = self.writer.lock();
+        if writer.keeper_rests {
             writer.keeper_rests = false;
             self.wish.notify_all();
         }
@@ -214,11 +212,7 @@ impl Log {
         let mut writer = self.writer.lock();
         writer.contents.publish_rows();
         self.index.publish(writer.tail());
-        // A truncation may have emptied segments that were not retired any more; its record is durable by now.
-        let rows = writer.contents.rows();
-        if rows[..rows.len().saturating_sub(1)].iter().any(|row| row.count() == 0) {
-            writer.truncated_at = self.durable();
-        }
+        // What should have gone before a crash goes now.
         writer.wishes.retention = true;
     }
 

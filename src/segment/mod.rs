@@ -52,10 +52,20 @@ pub(crate) struct Segment {
     /// The descriptor it is or was written through: write-back errors are reported to it, so that it is kept until
     /// all is durable.
     own: RwLock<Option<Arc<dyn File>>>,
-    /// Held across a sync, so that one sync of the file is in flight at a time; true when all of a segment that takes
-    /// no more records is durable.
-    synced: Mutex<bool>,
+    /// Held across a sync, so that one sync of the file is in flight at a time.
+    synced: Mutex<Synced>,
     retired: AtomicBool,
+}
+
+/// How far the syncs of a segment have got.
+#[derive(Debug)]
+enum Synced {
+    /// There may be more to do.
+    Open,
+    /// All records of a segment that takes no more are durable.
+    Complete,
+    /// A sync failed.
+    Failed(Error),
 }
 
 /// What a sync is to cover.
@@ -96,7 +106,7 @@ impl Segment {
             prepared: AtomicU64::new(0),
             last_write_ms,
             files,
-            synced: Mutex::new(own.is_none()),
+            synced: Mutex::new(if own.is_none() { Synced::Complete } else { Synced::Open }),
             own: RwLock::new(own),
             retired: AtomicBool::new(false),
         }
@@ -118,17 +128,27 @@ impl Segment {
         self.files.get(self.number, &self.path)
     }
 
-    /// Makes placed bytes durable; says whether there was anything to do. Must not be called again after an error.
+    /// Makes placed bytes durable; says whether there was anything to do.
+    ///
+    /// # Errors
+    /// That of the first sync of this file that failed, however often it is called: after it the kernel may report
+    /// success for bytes that are gone, and another thread may have been waiting right here for its turn.
     pub(crate) fn sync(&self, extent: Extent) -> Result<bool> {
         let mut synced = self.synced.lock();
-        if *synced && extent != Extent::Footer {
-            return Ok(false);
+        match &*synced {
+            Synced::Failed(error) => return Err(error.clone()),
+            Synced::Complete if extent != Extent::Footer => return Ok(false),
+            Synced::Complete | Synced::Open => {}
         }
-        let Some(file) = self.own.read().clone() else {
-            return Ok(false);
-        };
-        file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
-        *synced |= extent != Extent::SoFar;
+        let Some(file) = self.own.read().clone() else { return Ok(false) };
+        if let Err(e) = file.sync() {
+            let error = Error::io("sync", &self.path, e);
+            *synced = Synced::Failed(error.clone());
+            return Err(error);
+        }
+        if extent != Extent::SoFar {
+            *synced = Synced::Complete;
+        }
         Ok(true)
     }
 

@@ -180,7 +180,8 @@ impl Store {
     pub fn iter_from(&self, position: Position) -> Result<LogOrder> {
         let table = self.log().index.table();
         let first = table.rows().first().map_or(0, |row| u64::from(row.number()));
-        if position.segment() < first {
+        // Segments count from 1: before the first of all is the beginning.
+        if position != Position::ZERO && position.segment() < first {
             return Err(Error::Removed { first: self.first_index() });
         }
         Ok(LogOrder::new(self.shared.log.clone(), position))
@@ -291,7 +292,7 @@ impl Store {
     }
 
     /// Finishes what was begun, makes everything durable and releases the log. Other handles then get
-    /// [`Error::Closed`]; a second call returns what the first did.
+    /// [`Error::Closed`], but for what never fails, which answers from memory; a second call returns what the first did.
     ///
     /// # Errors
     /// The failure that stopped the store, if one did; then nothing is written.

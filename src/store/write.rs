@@ -32,7 +32,8 @@ impl Store {
     /// any case.
     ///
     /// # Errors
-    /// [`Error::IndexExists`], [`Error::IndexOrder`], [`Error::BelowFloor`] for the index; [`Error::TooLarge`],
+    /// [`Error::IndexExists`], [`Error::BelowFloor`] for the index, and, in a log that keeps an order,
+    /// [`Error::IndexOrder`], also for an index that is taken; [`Error::TooLarge`],
     /// [`Error::Encode`] for the value; [`Error::NoSpace`], [`Error::Closed`], [`Error::ReadOnly`]: nothing was
     /// written. [`Error::Failed`]: the outcome is unknown until the log is opened again.
     pub fn write<T: Serialize + ?Sized>(&self, index: u64, key: impl AsRef<[u8]>, value: &T) -> Result<Position> {
@@ -76,7 +77,8 @@ impl Store {
         self.put(Some(index), key.as_ref(), value, durability).map(|appended| appended.position)
     }
 
-    /// Writes an entry under the next index: one above the highest that was ever taken, 1 in an empty log.
+    /// Writes an entry under the [next index](Store::next_index): one above the highest that is taken; 1, or
+    /// [`Options::first_index`](crate::Options::first_index), in a new log.
     ///
     /// # Errors
     /// [`Error::IndexExhausted`], else as [`write`](Store::write).
@@ -230,7 +232,7 @@ impl Store {
     /// Makes everything written so far durable.
     ///
     /// # Errors
-    /// [`Error::Failed`] with the first cause.
+    /// [`Error::Closed`], [`Error::ReadOnly`], or [`Error::Failed`] with the first cause.
     pub fn sync(&self) -> Result<()> {
         self.writable()?;
         self.log().writer.lock().syncs_asked += 1;

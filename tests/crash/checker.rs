@@ -1,4 +1,4 @@
-//! The one checker of the invariants I1 to I9 and I12 to I14 of RELIABILITY.md, for all crash tests.
+//! The one checker for all crash tests.
 //!
 //! A store that was opened after a crash must hold exactly what one prefix of the attempted operations leaves, and that
 //! prefix must include every operation that was acknowledged as durable before the crash. Retention may have taken

@@ -242,8 +242,7 @@ fn recovery_that_is_cut_while_it_drops_later_segments_can_be_repeated() {
     assert!(images > 0, "nothing was ever dropped");
 }
 
-/// The kernel forgets what a failed sync could not write, and the page cache goes on showing it: see RELIABILITY.md,
-/// section 1. Whatever a reopened log shows must be true when the power goes afterwards.
+/// The kernel forgets what a failed sync could not write, and the page cache goes on showing it. Whatever a reopened log shows must be true when the power goes afterwards.
 #[test]
 fn a_reopen_in_the_same_boot_does_not_believe_the_page_cache() {
     for (mapped, drops_cache, policy) in [
