@@ -37,7 +37,7 @@ pub(crate) struct Commits {
     state: Mutex<State>,
     /// For the committer thread: there is something to sync or to tell.
     work: Condvar,
-    /// Callers who wait, the leader among them.
+    /// Callers who wait for a sync that is not over, the leader among them.
     present: AtomicUsize,
     /// What had been written when the last sync was issued, for `Periodic`.
     entries: AtomicU64,
@@ -78,6 +78,9 @@ impl std::fmt::Debug for Told {
 struct Parked {
     thread: Thread,
     is_awake: AtomicBool,
+    /// It was taken out of those present when its sync was over, and not by itself: until it has woken up it would be
+    /// taken for one that is back already.
+    is_gone: AtomicBool,
 }
 
 impl Parked {
@@ -95,7 +98,11 @@ impl Parked {
 
 thread_local! {
     static PARKED: Arc<Parked> =
-        Arc::new(Parked { thread: std::thread::current(), is_awake: AtomicBool::new(false) });
+        Arc::new(Parked {
+            thread: std::thread::current(),
+            is_awake: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+        });
 }
 
 impl Commits {
@@ -121,7 +128,9 @@ impl Commits {
         }
         self.present.fetch_add(1, Ordering::AcqRel);
         let result = self.wait_present(target);
-        self.present.fetch_sub(1, Ordering::AcqRel);
+        if !PARKED.with(|parked| parked.is_gone.swap(false, Ordering::AcqRel)) {
+            self.present.fetch_sub(1, Ordering::AcqRel);
+        }
         result
     }
 
@@ -224,6 +233,8 @@ impl Commits {
         let (over, mut left): (Vec<_>, Vec<_>) =
             std::mem::take(&mut state.waiting).into_iter().partition(|(target, _)| is_over(target));
         state.expected = over.len() + left.len() + 1;
+        over.iter().for_each(|(_, parked)| parked.is_gone.store(true, Ordering::Release));
+        self.present.fetch_sub(over.len(), Ordering::AcqRel);
         let next = left.pop();
         state.waiting = left;
         let (told, pending): (Vec<_>, Vec<_>) =
