@@ -217,14 +217,25 @@ impl LogOrder {
                 return Err(Error::Closed);
             }
             if row.segment.is_retired() {
-                return Err(Error::Removed { first: self.log.index.first() });
+                if row.count() != 0 {
+                    return Err(Error::Removed { first: self.log.index.first() });
+                }
+                // Truncations had left nothing of it before the snapshot was taken: nothing is missed.
+                self.scan = None;
+                self.row += 1;
+                continue;
             }
             let tail = self.snapshot.tail;
             let end = row.end_at(tail);
             let scan = match &mut self.scan {
                 Some(scan) => scan,
                 None => {
-                    let window = Window::new(row.segment.file()?, &row.segment.path)?;
+                    let file = match row.segment.file() {
+                        // Retired since it was looked at: once more.
+                        Err(Error::Missing { .. }) if row.segment.is_retired() => continue,
+                        file => file?,
+                    };
+                    let window = Window::new(file, &row.segment.path)?;
                     self.scan.insert(Scan::new(window, row.segment.header))
                 }
             };
