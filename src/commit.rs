@@ -10,7 +10,7 @@
 //! * No lock is held across a sync, and callbacks run on the committer thread, outside every lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::task::Waker;
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -310,7 +310,8 @@ impl Commits {
         if is_due {
             return self.request(tail);
         }
-        if self.rests.swap(false, Ordering::AcqRel) {
+        fence(Ordering::SeqCst);
+        if self.rests.swap(false, Ordering::SeqCst) {
             // Taken and given back, so that the committer is either waiting or yet to look.
             drop(self.state.lock());
             self.work.notify_all();
@@ -376,7 +377,10 @@ impl Commits {
                     self.work.wait_for(&mut state, every);
                 }
                 None => {
-                    self.rests.store(true, Ordering::Release);
+                    // Stored before the tail is looked at, as a writer publishes before it looks here: one of the two
+                    // sees the other, if the order is one for both.
+                    self.rests.store(true, Ordering::SeqCst);
+                    fence(Ordering::SeqCst);
                     // A write that came before the flag was seen has not woken anybody.
                     if matches!(self.log.policy(), SyncPolicy::Periodic { .. })
                         && is_healthy
