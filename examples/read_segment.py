@@ -4,15 +4,13 @@
 usage: read_segment.py FILE     exit code 0: good to its end; 1: bad, stderr says where; 2: made by a later version
 A line is: offset, < where a batch begins, > where it ends, kind, contents.
 """
-import struct, sys, zlib, msgpack
+import re, struct, sys, zlib, msgpack
 
 BLOCK = 32768
 KINDS = "- entry tombstone truncation meta watermark head resume gap footer - - skip skip skip skip".split()
-TABLE = []
-for crc in range(256):
-    for _ in range(8):
-        crc = crc >> 1 ^ (0xC96C5795D7870F42 if crc & 1 else 0)
-    TABLE.append(crc)
+TABLE = range(256)
+for _ in range(8):
+    TABLE = [crc >> 1 ^ 0xC96C5795D7870F42 * (crc & 1) for crc in TABLE]
 
 def crc64(bytes_, crc=2**64 - 1):
     for byte in bytes_:
@@ -60,11 +58,13 @@ trailer_at, at, sealed = len(data) - H - 96, 64, None
 if trailer_at >= 64 and trailer_at % BLOCK + H + 96 <= BLOCK and data[trailer_at + H:][:8] == b"caskfoot":
     sealed = struct.unpack("<8sIIIIQQQ12I", fragment(trailer_at, lambda n: n >> 16 == number >> 16)[2])
 limit, batch, parts, previous, start = sealed[1] if sealed else len(data), [], [], b"", 0
+taken, deleted, cuts, resumes, mine = {}, {}, [], [], lambda log_number: log_number == number
+gone = lambda index, cuts: any((index < bound, index > bound, True)[what] for what, _, bound in cuts)
 while at < limit:
     if not (batch or parts or any(data[at:at + H]) or any(data[at:])):
         break
     at = skip(at, H)
-    type_, _, payload, previous = fragment(at, lambda n: n == number, previous)
+    type_, _, payload, previous = fragment(at, mine, previous)
     part, kind, begins, ends = type_ >> 4 & 3, type_ & 15, type_ >> 6 & 1, type_ >> 7
     if (part >= 2) != bool(parts) or (parts and type_ & 0xCF != parts[0][0] & 0xCF):
         stop(at, "fragment out of sequence")
@@ -81,7 +81,13 @@ while at < limit:
     value = msgpack.unpackb(payload, strict_map_key=False, use_list=False) if kind < 9 else len(payload)
     if kind == 7 and (value[0] != number or value[1] >> 16 != number >> 16) or (kind == 6) != (start == 64):
         stop(start, "resume or head stamp out of place")
-    number = value[1] if kind == 7 else number
+    if kind in (1, 2):
+        (taken, deleted)[kind - 1][value[0]] = start
+    elif kind == 3:
+        cuts.append((value[0], start, value[1]))
+        taken, deleted = ({i: table[i] for i in table if not gone(i, cuts[-1:])} for table in (taken, deleted))
+    elif kind == 7:
+        number, resumes = value[1], resumes + [(start, value[1])]
     batch.append(f"{start} {'-<'[begins]}{'->'[ends]} {KINDS[kind]} {value!r}")
     if ends:
         batch = print("\n".join(batch)) or []
@@ -89,9 +95,32 @@ if batch or parts or (sealed and at != limit):
     stop(at, "a batch without its end")
 print(f"end {at} {'sealed' if sealed else 'not sealed'}")
 if sealed:
-    while skip(at, H) != trailer_at:
-        at = skip(at, H)
-        at += H + len(fragment(at, lambda n: n == number)[2])
-    if sealed[2] != number:
-        stop(at, "footer and trailer disagree")
-    print(f"footer {sealed[3]} entries")
+    _, _, last_number, count, size, _, first, last, *sections = sealed
+    at, stream, members, behind = skip(at, H), b"", [], 0
+    end = -(-(at + H) // 4096) * 4096
+    while len(stream) < size:
+        holds, (type_, _, page, _) = min((end - at - H) // 12 * 12, size - len(stream)), fragment(at, mine)
+        if type_ != 0xC9 or page[holds:] != bytes(0 if len(stream) + holds == size else end - at - H - holds):
+            stop(at, "not this page of the footer")
+        at, end, stream = at + H + len(page), end + 4096, stream + page[:holds]
+    if H <= BLOCK - at % BLOCK < H + 96:
+        at += H + len(fragment(at, mine)[2])
+    section = lambda number: stream[sections[2 * number]:][:sections[2 * number + 1]]
+    rows = lambda number, form: list(struct.iter_unpack("<" + form, section(number)))
+    codes = re.findall(rb"[\x80-\xff]*[\0-\x7f]", section(0))
+    numbers = iter([sum((byte & 127) << 7 * place for place, byte in enumerate(code)) for code in codes])
+    for head in numbers:
+        start = behind + head // 2
+        behind = start + (next(numbers) + 2 if head % 2 else 1)
+        members += range(start, behind)
+    listed, keys, edges = rows(2, "IIQ"), rows(5, "QI"), {cut[2] + side for cut in cuts for side in (-1, 0, 1)}
+    for what, agrees in {
+        "trailer": (skip(at, H + 96), last_number, count) == (trailer_at, number, len(taken)),
+        "members": members == sorted(taken) and [first, last] == (members or [1])[:1] + (members or [0])[-1:],
+        "offsets": rows(4, "I") == [(at,) for _, at in sorted(taken.items())],
+        "tombstones, resumes": (rows(1, "QI"), rows(3, "II")) == (sorted(deleted.items()), resumes),
+        "truncations": set(listed) <= set(cuts) and all(gone(i, listed) == gone(i, cuts) for i in edges),
+        "keys": keys == sorted(keys) and sorted(place for _, place in keys) in ([], [*range(count)]),
+    }.items():
+        agrees or stop(sealed[1], f"the records say otherwise than the footer: {what}")
+    print(f"footer {count} entries")

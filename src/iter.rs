@@ -1,34 +1,54 @@
-//! Iterators over the live entries in index order, and over the log in the order it was written.
+//! Iterators over the live entries in index order.
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::entry::Entry;
 use crate::error::{Error, Result};
-use crate::format::{EntryRecord, Kind, Tombstone};
-use crate::index::{Row, Snapshot};
-use crate::log::Log;
+use crate::format::Kind;
+use crate::index::{Held, Indexes, LostRange, Snapshot, Stretch};
+use crate::log::View;
 use crate::position::Position;
 use crate::reads;
-use crate::segment::{Scan, Scanned, Stop, Window};
+use crate::segment::{Ahead, Toward};
 
 /// Live entries in index order. See [`Store::range`](crate::Store::range).
 ///
 /// It shows the log as it was when the iterator was made, however long it lives: later writes and deletions do not
 /// change it. Where a truncation or retention takes entries that it has not handed out, it ends with
-/// [`Error::Truncated`] or [`Error::Removed`], never silently.
+/// [`Error::Truncated`] or [`Error::Removed`], never silently. Each range of indexes that was lost to damage is one
+/// [`Error::Lost`], and each damaged entry one [`Error::Damaged`]; it goes on behind them.
+///
+/// An entry is a part of a larger read, which stays in memory as long as the entry does; [`Entry::detach`] copies it out.
 #[derive(Debug)]
 pub struct Iter {
-    log: Arc<Log>,
+    view: Arc<View>,
     snapshot: Snapshot,
     /// What is left: the lowest and highest index that may still come.
     left: Option<(u64, u64)>,
+    /// Ranges that were lost and not told of yet.
+    lost: Vec<LostRange>,
+    front: Cursor,
+    back: Cursor,
+}
+
+/// One end of an iterator: where the next entries stand.
+#[derive(Debug, Default)]
+struct Cursor {
+    /// The row it is in, and the next entries there.
+    stretch: Option<(usize, Stretch)>,
+    held: Option<Held>,
+    ahead: Option<Ahead>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
 }
 
 impl Iter {
-    pub(crate) fn new(log: Arc<Log>, range: impl RangeBounds<u64>) -> Self {
+    pub(crate) fn new(view: Arc<View>, range: impl RangeBounds<u64>) -> Self {
         let low = match range.start_bound() {
             Bound::Included(index) => Some(*index),
             Bound::Excluded(index) => index.checked_add(1),
@@ -40,80 +60,164 @@ impl Iter {
             Bound::Unbounded => Some(u64::MAX),
         };
         let asked = low.zip(high).filter(|(low, high)| low <= high);
-        let mut iter = Iter { snapshot: log.index.snapshot(), log, left: asked };
+        let (front, back) = (Cursor::default(), Cursor::default());
+        let mut iter = Iter { snapshot: view.index.snapshot(), view, left: asked, lost: Vec::new(), front, back };
         // An entry stands at both ends of what is left, so that one that a truncation takes is noticed. A truncation
         // that comes before both are found is one before the iterator was made.
-        loop {
-            match (iter.step(End::Front), iter.step(End::Back)) {
-                (Some(Ok(first)), Some(Ok(last))) => iter.left = Some((first, last)),
-                (None, None) => iter.left = None,
-                _ => {
-                    iter.snapshot = iter.log.index.snapshot();
-                    continue;
-                }
+        iter.left = loop {
+            match (iter.find(End::Front), iter.find(End::Back)) {
+                (Some(Ok(first)), Some(Ok(last))) => break Some((first, last)),
+                (None, None) => break None,
+                _ => iter.snapshot = iter.view.index.snapshot(),
             }
-            return iter;
+        };
+        if let Some((low, high)) = asked {
+            let lost = iter.snapshot.table.lost().iter().filter(|range| range.within(low, high).is_some());
+            iter.lost = lost.copied().collect();
         }
+        iter
     }
 
     /// The next index from one end, if there is one that nothing has taken meanwhile.
-    fn step(&self, end: End) -> Option<Result<u64>> {
+    fn find(&mut self, end: End) -> Option<Result<u64>> {
         let (low, high) = self.left?;
         let Snapshot { table, tail, kept } = &self.snapshot;
-        let index = &self.log.index;
-        index.consistent(|| {
-            let (kept_low, kept_high) = kept.bounds();
-            let found = match end {
-                End::Front => index.first_from(low, table, *tail).filter(|found| *found <= high),
-                End::Back => index.last_to(high, table, *tail).filter(|found| *found >= low),
-            };
-            let (is_cut, reaches) = match end {
-                End::Front => (low < kept_low, kept_high),
-                End::Back => (high > kept_high, kept_low),
-            };
-            match (end, found) {
-                _ if is_cut => Some(Err(Error::Truncated)),
-                (End::Front, Some(found)) if found > reaches => Some(Err(Error::Truncated)),
-                (End::Back, Some(found)) if found < reaches => Some(Err(Error::Truncated)),
-                (End::Front, None) if high > kept_high => Some(Err(Error::Truncated)),
-                (End::Back, None) if low < kept_low => Some(Err(Error::Truncated)),
-                (_, found) => found.map(Ok),
-            }
-        })
+        let index = &self.view.index;
+        let cursor = if end == End::Front { &mut self.front } else { &mut self.back };
+        let at = if end == End::Front { low } else { high };
+        let is_known = cursor.stretch.is_some_and(|(_, known)| known.contains(at));
+        let found = if is_known && !index.is_deleted(at, *tail) {
+            Some(at)
+        } else {
+            index.consistent(|| {
+                let found = match end {
+                    End::Front => index.first_from(low, table, *tail).filter(|found| *found <= high),
+                    End::Back => index.last_to(high, table, *tail).filter(|found| *found >= low),
+                };
+                cursor.stretch = found.and_then(|found| {
+                    let place = table.find(found)?;
+                    Some((place.number, place.row.stretch(found, *tail)?))
+                });
+                found
+            })
+        };
+        let (kept_low, kept_high) = kept.bounds();
+        let (is_cut, reaches) = match end {
+            End::Front => (low < kept_low, kept_high),
+            End::Back => (high > kept_high, kept_low),
+        };
+        match (end, found) {
+            _ if is_cut => Some(Err(Error::Truncated)),
+            (End::Front, Some(found)) if found > reaches => Some(Err(Error::Truncated)),
+            (End::Back, Some(found)) if found < reaches => Some(Err(Error::Truncated)),
+            (End::Front, None) if high > kept_high => Some(Err(Error::Truncated)),
+            (End::Back, None) if low < kept_low => Some(Err(Error::Truncated)),
+            (_, found) => found.map(Ok),
+        }
     }
 
     fn take(&mut self, end: End) -> Option<Result<Entry>> {
-        let found = match self.step(end)? {
-            Ok(found) => found,
-            Err(error) => {
-                self.left = None;
-                return Some(Err(error));
-            }
-        };
-        let (low, high) = self.left?;
-        self.left = match end {
-            End::Front => found.checked_add(1).map(|low| (low, high)),
-            End::Back => found.checked_sub(1).map(|high| (low, high)),
+        let found = self.find(end);
+        if !self.lost.is_empty()
+            && let Some(error) = self.tell_lost(end, found.as_ref().and_then(|found| found.as_ref().ok()).copied())
+        {
+            return Some(Err(error));
         }
-        .filter(|(low, high)| low <= high);
-        let place = self.snapshot.table.find(found);
-        // A truncation may have come since the step looked, and another entry may stand under this index by now.
-        let Some(place) = place.filter(|place| place.position() < self.snapshot.tail) else {
+        let entry = found?.and_then(|found| {
+            let (low, high) = self.left.unwrap_or((found, found));
+            self.left = match end {
+                End::Front => found.checked_add(1).map(|low| (low, high)),
+                End::Back => found.checked_sub(1).map(|high| (low, high)),
+            }
+            .filter(|(low, high)| low <= high);
+            match self.read(found, end) {
+                Err(error) if self.view.is_doubtful(&error) => self.read_again(found, end),
+                read => read,
+            }
+        });
+        // It goes on behind what cannot be read.
+        if matches!(entry, Err(Error::Truncated | Error::Removed { .. } | Error::Closed)) {
             self.left = None;
-            return Some(Err(Error::Truncated));
-        };
-        let entry = reads::entry_at(&self.log, &place, self.snapshot.tail);
-        if matches!(entry, Err(Error::Removed { .. } | Error::Closed)) {
-            self.left = None;
+            self.lost.clear();
         }
         Some(entry)
     }
-}
 
-#[derive(Debug, Clone, Copy)]
-enum End {
-    Front,
-    Back,
+    /// The range that was lost before `next`, seen from one end.
+    fn tell_lost(&mut self, end: End, next: Option<u64>) -> Option<Error> {
+        let is_due = |range: &LostRange| match (end, next) {
+            (_, None) => true,
+            (End::Front, Some(next)) => range.first < next,
+            (End::Back, Some(next)) => range.last > next,
+        };
+        let place = match end {
+            End::Front => self.lost.iter().position(is_due),
+            End::Back => self.lost.iter().rposition(is_due),
+        };
+        place.map(|place| self.lost.remove(place).to_error())
+    }
+
+    /// Reads once more what a writer in another process may have taken away meanwhile.
+    fn read_again(&mut self, index: u64, end: End) -> Result<Entry> {
+        let (low, high) = self.snapshot.kept.bounds();
+        if !(low..=high).contains(&index) {
+            return Err(Error::Truncated);
+        }
+        let cursor = if end == End::Front { &mut self.front } else { &mut self.back };
+        (cursor.held, cursor.ahead) = (None, None);
+        match self.read(index, end) {
+            // Retired: the refreshed log has no such segment.
+            Err(Error::Missing { .. }) => Err(self.view.removed()),
+            read => read,
+        }
+    }
+
+    /// Reads the entry of an index in the stretch at one end.
+    fn read(&mut self, index: u64, end: End) -> Result<Entry> {
+        let (cursor, toward) = match end {
+            End::Front => (&mut self.front, Toward::End),
+            End::Back => (&mut self.back, Toward::Start),
+        };
+        let Snapshot { table, tail, .. } = &self.snapshot;
+        let Some((row, stretch)) = cursor.stretch else { return Err(Error::Truncated) };
+        let row = &table.rows()[row];
+        self.view.check_open()?;
+        if row.segment.is_retired() {
+            return Err(self.view.removed());
+        }
+        let at = match (&row.indexes, stretch.place(index)) {
+            (Indexes::Sealed(sealed), Some(place)) => {
+                sealed.offset_near(&row.segment, &self.view.cache, place, &mut cursor.held)
+            }
+            (Indexes::Tmp(tmp), _) => {
+                let found = self.view.index.consistent(|| tmp.find(index));
+                // A truncation may have come meanwhile, and another entry may stand under this index by now.
+                let found = found.filter(|(offset, _)| Position::new(row.number(), *offset) < *tail);
+                found.ok_or(Error::Truncated)
+            }
+            (Indexes::Sealed(_), None) => Err(Error::Truncated),
+        };
+        let is_here = cursor.ahead.as_ref().is_some_and(|ahead| ahead.segment().number == row.number());
+        let ahead = match &mut cursor.ahead {
+            Some(ahead) if is_here => ahead,
+            ahead => ahead.insert(Ahead::new(row.segment.clone())),
+        };
+        let limit = row.end_at(*tail);
+        let read = at.and_then(|(offset, next)| {
+            let guess = reads::guess(offset, next, limit);
+            Ok((offset, ahead.record(offset, guess, limit, toward)?))
+        });
+        let (offset, record) = match read {
+            // The file may have gone while it was being opened.
+            Err(Error::Missing { .. }) if row.segment.is_retired() => return Err(self.view.removed()),
+            read => read?,
+        };
+        let position = Position::new(row.number(), offset);
+        let entry = (record.kind == Kind::Entry)
+            .then(|| Entry::new(record.payload, position, position < self.view.durable()))
+            .flatten();
+        entry.filter(|entry| entry.index() == index).ok_or_else(|| reads::misplaced(&self.view, position))
+    }
 }
 
 impl Iterator for Iter {
@@ -131,182 +235,3 @@ impl DoubleEndedIterator for Iter {
 }
 
 impl std::iter::FusedIterator for Iter {}
-
-/// One record of the log, as [`Store::log_order`](crate::Store::log_order) shows it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum LogItem {
-    /// An entry, whether it was deleted later or not.
-    Entry(Entry),
-    /// The deletion of an entry.
-    Deleted {
-        /// The entry's index, which stays taken.
-        index: u64,
-        /// The entry's key.
-        key: Vec<u8>,
-        /// Where the deletion stands.
-        position: Position,
-    },
-}
-
-impl LogItem {
-    /// The index it is about.
-    pub fn index(&self) -> u64 {
-        match self {
-            LogItem::Entry(entry) => entry.index(),
-            LogItem::Deleted { index, .. } => *index,
-        }
-    }
-
-    /// Where it stands in the log.
-    pub fn position(&self) -> Position {
-        match self {
-            LogItem::Entry(entry) => entry.position(),
-            LogItem::Deleted { position, .. } => *position,
-        }
-    }
-}
-
-/// Entries and deletions in the order in which they were written; what truncations took is left out. See
-/// [`Store::log_order`](crate::Store::log_order).
-pub struct LogOrder {
-    log: Arc<Log>,
-    snapshot: Snapshot,
-    /// Nothing before it is shown.
-    from: Position,
-    row: usize,
-    scan: Option<Scan>,
-    batch: std::vec::IntoIter<Scanned>,
-    is_over: bool,
-}
-
-impl std::fmt::Debug for LogOrder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogOrder").field("from", &self.from).field("row", &self.row).finish_non_exhaustive()
-    }
-}
-
-impl LogOrder {
-    pub(crate) fn new(log: Arc<Log>, from: Position) -> Self {
-        let snapshot = log.index.snapshot();
-        let row = snapshot.table.rows().partition_point(|row| u64::from(row.number()) < from.segment());
-        LogOrder { log, snapshot, from, row, scan: None, batch: Vec::new().into_iter(), is_over: false }
-    }
-
-    fn step(&mut self) -> Result<Option<LogItem>> {
-        loop {
-            for scanned in self.batch.by_ref() {
-                let row = &self.snapshot.table.rows()[self.row];
-                let position = Position::new(row.number(), scanned.start);
-                if scanned.record.kind == Kind::Gap {
-                    // Behind a gap nothing stands in this segment.
-                    self.scan = None;
-                    self.row += 1;
-                    return Err(Error::Lost { segment: position.segment() });
-                }
-                if position >= self.from
-                    && let Some(item) = show(&self.log, &self.snapshot, row, position, scanned)?
-                {
-                    return Ok(Some(item));
-                }
-            }
-            let Some(row) = self.snapshot.table.rows().get(self.row) else {
-                return Ok(None);
-            };
-            if reads::is_closed(&self.log) {
-                return Err(Error::Closed);
-            }
-            if row.segment.is_retired() {
-                if row.count() != 0 {
-                    return Err(Error::Removed { first: self.log.index.first() });
-                }
-                // Truncations had left nothing of it before the snapshot was taken: nothing is missed.
-                self.scan = None;
-                self.row += 1;
-                continue;
-            }
-            let tail = self.snapshot.tail;
-            let end = row.end_at(tail);
-            let scan = match &mut self.scan {
-                Some(scan) => scan,
-                None => {
-                    let file = match row.segment.file() {
-                        // Retired since it was looked at: once more.
-                        Err(Error::Missing { .. }) if row.segment.is_retired() => continue,
-                        file => file?,
-                    };
-                    let window = Window::new(file, &row.segment.path)?;
-                    self.scan.insert(Scan::new(window, row.segment.header))
-                }
-            };
-            let mut batch = Vec::new();
-            match scan.next_batch(&mut batch, end)? {
-                None => self.batch = batch.into_iter(),
-                Some(Stop::Limit) => {
-                    self.scan = None;
-                    self.row += 1;
-                }
-                Some(stop) => {
-                    let (at, reason) = match stop {
-                        Stop::Bad { at, why } => (at, why.to_string()),
-                        _ => (scan.end(), "the segment ends too early".to_owned()),
-                    };
-                    let error = Error::damaged(&row.segment.path, at.into(), reason);
-                    // The next segment can be read all the same.
-                    self.scan = None;
-                    self.row += 1;
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-/// What a record shows, if it belongs to the log as the snapshot saw it.
-fn show(log: &Log, snapshot: &Snapshot, row: &Row, position: Position, scanned: Scanned) -> Result<Option<LogItem>> {
-    let malformed = |what: &str| Error::damaged(&row.segment.path, position.offset(), format!("malformed {what}"));
-    let index = match scanned.record.kind {
-        Kind::Entry => EntryRecord::decode(&scanned.payload).map_err(|e| malformed(e.0))?.index,
-        Kind::Tombstone => Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?.index,
-        _ => return Ok(None),
-    };
-    let is_shown = log.index.consistent(|| {
-        let (low, high) = snapshot.kept.bounds();
-        if index < low || index > high {
-            return Err(Error::Truncated);
-        }
-        Ok(match scanned.record.kind {
-            Kind::Entry => snapshot.table.find(index).is_some_and(|place| place.position() == position),
-            _ => log.index.tombstone(index) == Some(position),
-        })
-    })?;
-    if !is_shown {
-        return Ok(None);
-    }
-    Ok(match scanned.record.kind {
-        Kind::Entry => {
-            let payload = Bytes::from(scanned.payload);
-            Entry::new(payload, position, position < log.durable()).map(LogItem::Entry)
-        }
-        _ => {
-            let tombstone = Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
-            Some(LogItem::Deleted { index, key: tombstone.key.to_vec(), position })
-        }
-    })
-}
-
-impl Iterator for LogOrder {
-    type Item = Result<LogItem>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.is_over {
-            return None;
-        }
-        let step = self.step();
-        // Damage and gaps are stepped over; everything else ends it.
-        self.is_over = !matches!(step, Ok(Some(_)) | Err(Error::Damaged { .. } | Error::Lost { .. }));
-        step.transpose()
-    }
-}
-
-impl std::iter::FusedIterator for LogOrder {}

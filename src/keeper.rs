@@ -15,6 +15,7 @@ use crate::commit::Commits;
 use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::{Access, Placement};
+use crate::index::{Members, Sealed};
 use crate::log::{Dir, Log, Preparation, PrepareError, Spare, Writer, now_ms};
 use crate::options::{RecoveryMode, SyncPolicy};
 use crate::position::Position;
@@ -226,17 +227,18 @@ impl Keeper {
             return Ok(false);
         };
         let region = rotated.region.take();
+        rotated.segment.drop_region();
         let (segment, end, framer) = (rotated.segment.clone(), rotated.end, rotated.framer);
         let (journal, tmp) = (rotated.journal.clone(), rotated.tmp.clone());
         drop(writer);
         drop(region);
         let footer = journal.to_footer(&tmp, &segment.resumes);
-        let is_sealed = match seal(&segment, &footer, framer, end) {
-            Ok(_) => true,
+        let trailer = match seal(&segment, &footer, framer, end) {
+            Ok(trailer) => Some(trailer),
             // The footer saves a scan at the next open; without room for it the segment stays as it is.
             Err(error @ Error::NoSpace { .. }) => {
                 tracing::warn!(%error, "no room for a footer");
-                false
+                None
             }
             Err(error) => return Err(error),
         };
@@ -251,8 +253,8 @@ impl Keeper {
 
         let mut writer = self.log.writer.lock();
         writer.rotated.pop_front();
-        if is_sealed {
-            writer.contents.seal(segment.number, footer);
+        if let Some(trailer) = trailer {
+            writer.contents.seal(segment.number, Sealed::new(Members::from_runs(&footer.runs), trailer));
         }
         writer.wishes.retention = true;
         segment.release_file();

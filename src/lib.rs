@@ -3,9 +3,11 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 mod batch;
+mod cache;
 mod commit;
 mod entry;
 mod error;
+mod follow;
 pub mod format;
 #[cfg(feature = "testing")]
 pub mod fs;
@@ -17,8 +19,10 @@ mod iter;
 mod keeper;
 mod latch;
 mod log;
+mod log_order;
 mod options;
 mod position;
+mod reader;
 mod reads;
 mod recovery;
 mod repair;
@@ -26,15 +30,20 @@ mod retention;
 mod segment;
 mod stats;
 mod store;
+mod verify;
 
 pub use batch::Batch;
 pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
+pub use follow::{Follow, FollowStream};
 pub use format::Checksum;
-pub use iter::{Iter, LogItem, LogOrder};
-pub use options::{Durability, IndexOrder, Options, RecoveryMode, SyncPolicy};
+pub use iter::Iter;
+pub use log_order::{LogItem, LogOrder};
+pub use options::{Durability, IndexOrder, Options, ReadMode, RecoveryMode, SyncPolicy};
 pub use position::{Position, SEGMENT_NUMBER_MAX};
+pub use reader::{Reader, SegmentInfo};
 pub use recovery::{Damage, RecoveryReport, TornTail};
 pub use repair::UnsafeRecover;
 pub use stats::Stats;
-pub use store::{Appended, Commit, CommitFuture, SegmentInfo, Store};
+pub use store::{Appended, Commit, CommitFuture, Store};
+pub use verify::Verified;

@@ -114,6 +114,18 @@ pub enum Durability {
     Written,
 }
 
+/// How the records of sealed segments are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// By positioned reads: an error of the disk is an [`Error::Io`].
+    #[default]
+    Positioned,
+    /// Through a mapping of each sealed file: several times as fast where the system has the file in memory, and every
+    /// record is still checked. But an error of the disk, or a file that something else cuts, is a signal (SIGBUS) that
+    /// ends the process. For disks and neighbours that are trusted.
+    Mapped,
+}
+
 /// What open does about bytes that do not form a log. All modes but `Strict` look only at what they have to read: damage
 /// inside a sealed segment is reported by the read that meets it. See [`Store::open`](crate::Store::open).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -175,6 +187,9 @@ pub struct Options {
     pub(crate) mapped: Option<bool>,
     pub(crate) sync_align: u32,
     pub(crate) max_open_files: usize,
+    pub(crate) cache_bytes: u64,
+    pub(crate) read_mode: ReadMode,
+    pub(crate) key_index: bool,
     pub(crate) background: bool,
     pub(crate) fs: Arc<dyn Fs>,
 }
@@ -216,6 +231,9 @@ impl Options {
             mapped: None,
             sync_align: 0,
             max_open_files: 256,
+            cache_bytes: 64 << 20,
+            read_mode: ReadMode::Positioned,
+            key_index: false,
             background: true,
             fs: Arc::new(OsFs),
         }
@@ -271,6 +289,16 @@ impl Options {
         sync_align: u32 => sync_align = sync_align;
         /// How many descriptors of sealed segments are kept open. Default 256.
         max_open_files: usize => max_open_files = max_open_files;
+        /// How many bytes of checked blocks are kept in memory for reads; 0 for none. Memory is taken as it is needed.
+        /// Default 64 MiB.
+        cache_bytes: u64 => cache_bytes = cache_bytes;
+        /// How sealed segments are read where the cache does not have what is wanted. Default [`ReadMode::Positioned`].
+        read_mode: ReadMode => read_mode = read_mode;
+        /// Whether entries are found by their keys too: [`latest`](crate::Reader::latest) and
+        /// [`history`](crate::Reader::history). Costs 12 bytes an entry on the disk, and memory for the segments that are
+        /// not sealed yet. Segments that were written without it are indexed in memory when they are first asked for.
+        /// Default false.
+        key_index: bool => key_index = key_index;
     }
 
     /// Runs the log on another file system than the system's own.
@@ -299,6 +327,33 @@ impl Options {
     /// where recovery could not write; [`Error::NotFound`] without [`create`](Options::create); [`Error::Io`].
     pub fn open(self) -> Result<crate::Store> {
         crate::Store::open_with(self)
+    }
+
+    /// Opens the log for reading: takes no lock and changes no byte, so that it works in a directory that may not be
+    /// written to, and beside a writer in another process. Options that are about writing are ignored.
+    ///
+    /// The [`Reader`](crate::Reader) shows the log as it was when it was opened or [refreshed](crate::Reader::refresh) last. Under
+    /// [`RecoveryMode::TornTail`] and [`RecoveryMode::Salvage`] it shows all that can be read of a damaged log, what is lost being
+    /// [`Error::Lost`]; under [`RecoveryMode::PointInTime`] what stands before the damage; under [`RecoveryMode::Strict`]
+    /// every byte is read and damage is an error.
+    ///
+    /// ```
+    /// # use casklog::{Options, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::open(dir.path())?;
+    /// store.write(1, "key", "value")?;
+    /// let reader = Options::new(dir.path()).open_read_only()?;
+    /// assert_eq!(reader.get(1)?.expect("it was written").value::<&str>()?, "value");
+    /// store.write(2, "key", "another")?;
+    /// reader.refresh()?;
+    /// assert_eq!(reader.last_index(), Some(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no log; [`Error::Unsupported`]; [`Error::Io`]; damage as above.
+    pub fn open_read_only(self) -> Result<crate::Reader> {
+        crate::Reader::open(self)
     }
 
     /// The most bytes of metadata, keys and values together.

@@ -10,10 +10,10 @@ const LAYERS: &[&[&str]] = &[
     &["fs"],
     &["format"],
     &["segment"],
-    &["index"],
+    &["cache", "index"],
     &["log"],
     &["retention", "commit", "keeper", "recovery", "repair"],
-    &["entry", "batch", "reads", "iter", "store"],
+    &["entry", "batch", "reads", "iter", "log_order", "follow", "verify", "reader", "store"],
 ];
 
 /// What the lowest layer takes from above, and why.
@@ -21,6 +21,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("options", "fs", "the file system a log runs on is an option"),
     ("options", "format", "the checksum of new segments is an option"),
     ("options", "store", "`Options::open` is the front door"),
+    ("options", "reader", "`Options::open_read_only` is the other one"),
     ("position", "error", "parsing a position can fail"),
     ("error", "options", "an error names the index order"),
 ];

@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use casklog::{Batch, Checksum, Options, Position, Store, SyncPolicy};
+use casklog::format::{
+    EntryRecord, Footer, Framer, HeadStamp, Header, KeyAt, Kind, Next, RecordType, Resume, Run, State, Tombstone,
+    TombstoneAt, Truncation, TruncationAt, key_hash,
+};
+use casklog::{Batch, Checksum, IndexOrder, Options, Position, Store, SyncPolicy};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/read_segment.py");
 
@@ -205,4 +209,146 @@ fn the_script_fails_where_a_bit_is_flipped() {
         let is_ok = run(&copy).status.success();
         assert_eq!(is_ok, len == 64, "{len} bytes: only a header is a whole segment");
     }
+}
+
+/// A segment that is made record by record, and the footer that it is to have.
+struct Made {
+    bytes: Vec<u8>,
+    framer: Framer,
+    /// Offset and key by index.
+    taken: BTreeMap<u64, (u32, String)>,
+    footer: Footer,
+}
+
+impl Made {
+    fn push(&mut self, kind: Kind, encode: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let mut payload = Vec::new();
+        encode(&mut payload);
+        let at = self.bytes.len() as u32;
+        self.framer.frame(&mut self.bytes, at, RecordType::alone(kind), &payload, None).0
+    }
+
+    fn put(&mut self, index: u64) {
+        let key = format!("key {}", index % 700);
+        let offset = self.push(Kind::Entry, |out| {
+            EntryRecord::encode_head(out, index, key.as_bytes());
+            out.push(0xc0);
+        });
+        self.taken.insert(index, (offset, key));
+    }
+
+    fn delete(&mut self, index: u64) -> TombstoneAt {
+        TombstoneAt { index, offset: self.push(Kind::Tombstone, |out| Tombstone { index, key: b"" }.encode(out)) }
+    }
+
+    fn truncate(&mut self, truncation: Truncation) -> TruncationAt {
+        let offset = self.push(Kind::Truncation, |out| truncation.encode(out));
+        TruncationAt { truncation, position: format!("1:{offset}").parse().unwrap() }
+    }
+
+    /// A record of each kind, and so many scattered indexes that the footer fills several pages.
+    fn new(checksum: Checksum) -> Self {
+        let (log_id, log_number) = (0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, 0xa1b2_0001);
+        let header = Header { checksum, log_id, number: 1, log_number }.to_bytes().to_vec();
+        let framer = Framer { checksum, log_number };
+        let mut made = Made { bytes: header, framer, taken: BTreeMap::new(), footer: Footer::default() };
+        let state = State { floor: 0, retired: None, next: Next::Unset, order: IndexOrder::Any };
+        let (durable, truncations, meta) = (Position::default(), Vec::new(), BTreeMap::new());
+        let stamp = HeadStamp { predecessor: None, durable, state, truncations, meta, time_ms: 0 };
+        made.push(Kind::HeadStamp, |out| stamp.encode(out));
+
+        (900..1000).for_each(|index| made.put(index));
+        let [_, _, below] = [950, 1, 5].map(|index| made.delete(index));
+        let truncations = [Truncation::Before(2), Truncation::After(920), Truncation::After(899)];
+        let [before, _, after] = truncations.map(|truncation| made.truncate(truncation));
+        made.taken.clear();
+        let resume = Resume { before: log_number, next: log_number ^ 3 };
+        let resumed = made.push(Kind::Resume, |out| resume.encode(out));
+        made.framer.log_number = resume.next;
+        (2000..2300).rev().chain((0..1000).map(|n| 4000 + n * n * 1_000_003)).for_each(|index| made.put(index));
+        made.put(u64::MAX);
+        let deleted = made.delete(2100);
+
+        let footer = &mut made.footer;
+        footer.tombstones = vec![below, deleted];
+        footer.truncations = vec![before, after];
+        footer.resumes = vec![(resumed, resume.next)];
+        for (place, (index, (offset, key))) in (0..).zip(&made.taken) {
+            match footer.runs.last_mut() {
+                Some(run) if run.last() + 1 == *index => run.more += 1,
+                _ => footer.runs.push(Run { first: *index, more: 0 }),
+            }
+            footer.offsets.push(*offset);
+            footer.keys.push(KeyAt { hash: key_hash(log_id, key.as_bytes()), place });
+        }
+        footer.keys.sort_unstable();
+        made
+    }
+
+    /// The file, sealed with a footer at this place in a block, and whether the trailer begins a block of its own.
+    fn sealed(mut self, at: u64, footer: &Footer) -> (Vec<u8>, bool) {
+        let from = self.bytes.len() as u64;
+        let is_there = |len: &usize| self.framer.end(from, *len as u64) % 32_768 == at % 32_768;
+        let padding = (0..70_000).find(is_there).unwrap();
+        self.push(Kind::Padding, |out| out.resize(padding, 0));
+        let data_end = self.bytes.len() as u32;
+        let (_, end) = footer.encode(&mut self.bytes, self.framer, data_end, 0);
+        let trailer = self.framer.checksum.fragment_header_bytes() as u32 + 96;
+        (self.bytes, (end - trailer).is_multiple_of(32_768))
+    }
+}
+
+#[test]
+fn the_script_reads_a_footer_of_many_pages_wherever_it_begins() {
+    if !has_python() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("segment");
+    for checksum in [Checksum::Crc32, Checksum::Crc64] {
+        let sealed = |at| {
+            let made = Made::new(checksum);
+            let footer = made.footer.clone();
+            made.sealed(at, &footer)
+        };
+        let before_a_block = (4096 - 20..32_768).step_by(12).find(|at| sealed(*at).1).unwrap();
+        let near_page_ends = [10, 14, 20, 24, 30].map(|rest| 8192 - rest);
+        let near_block_ends = [0, 5, 14, 20, 24, 30].map(|rest| 32_768 - rest);
+        for at in [100, before_a_block].into_iter().chain(near_page_ends).chain(near_block_ends) {
+            std::fs::write(&file, sealed(at).0).unwrap();
+            let lines = lines(&file);
+            assert_eq!(lines.last().map(String::as_str), Some("footer 1301 entries"), "{at}");
+        }
+    }
+}
+
+#[test]
+fn the_script_fails_where_the_footer_says_otherwise_than_the_records() {
+    if !has_python() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("segment");
+    let refused = |what: &str, change: &dyn Fn(&mut Footer)| {
+        let made = Made::new(Checksum::Crc32);
+        let mut footer = made.footer.clone();
+        change(&mut footer);
+        std::fs::write(&file, made.sealed(5000, &footer).0).unwrap();
+        let output = run(&file);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.trim().ends_with(what), "{what}: {message}");
+    };
+    refused("members", &|footer| footer.runs[1].first += 1);
+    refused("members", &|footer| footer.runs[0].more -= 1);
+    refused("trailer", &|footer| footer.offsets.truncate(1300));
+    refused("offsets", &|footer| footer.offsets.swap(3, 4));
+    refused("tombstones, resumes", &|footer| footer.tombstones.truncate(1));
+    refused("tombstones, resumes", &|footer| footer.tombstones[0].index += 1);
+    refused("tombstones, resumes", &|footer| footer.resumes.clear());
+    refused("truncations", &|footer| footer.truncations.truncate(1));
+    refused("truncations", &|footer| footer.truncations[0].truncation = Truncation::Before(3));
+    refused("truncations", &|footer| footer.truncations[0].truncation = Truncation::Reset(2));
+    refused("keys", &|footer| footer.keys.swap(0, 1));
+    refused("keys", &|footer| footer.keys[7].place = 1301);
+    refused("keys", &|footer| footer.keys.truncate(1300));
 }

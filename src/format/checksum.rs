@@ -1,5 +1,10 @@
 //! The two checksums a segment may use.
 
+use std::sync::LazyLock;
+
+/// Made once: a hasher asks each time anew what the processor can do.
+static EMPTY: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
+
 /// The checksum of a segment's fragments, chosen per segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checksum {
@@ -44,7 +49,7 @@ impl Checksum {
     /// A checksum of nothing yet.
     pub fn digest(self) -> Digest {
         match self {
-            Checksum::Crc32 => Digest::Crc32(crc32fast::Hasher::new()),
+            Checksum::Crc32 => Digest::Crc32(EMPTY.clone()),
             Checksum::Crc64 => Digest::Crc64(crc64fast::Digest::new()),
         }
     }

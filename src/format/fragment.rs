@@ -316,6 +316,31 @@ pub struct Fragment<'a> {
     pub end: u32,
 }
 
+/// What the header of a fragment says that was checked before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trusted {
+    /// The kind of its record.
+    pub kind: Kind,
+    /// Which part of the record it is.
+    pub part: Part,
+    /// How long its payload is, behind the header.
+    pub payload_bytes: usize,
+}
+
+/// Reads the header at the start of `bytes`, of a fragment that [`read_fragment`] has accepted before.
+pub fn trust_fragment(checksum: Checksum, bytes: &[u8]) -> Option<Trusted> {
+    let fields: &[u8; 7] = bytes.get(checksum.sum_bytes()..)?.first_chunk()?;
+    let Fields { length, code, .. } = Fields::from_bytes(*fields);
+    let part = Part::from_code(code >> 4);
+    Some(Trusted { kind: Kind::from_code(code & 15)?, part, payload_bytes: length.into() })
+}
+
+/// The offset behind the fragment at `at`, by what its header says. Nothing is checked.
+pub fn skip_fragment(checksum: Checksum, bytes: &[u8], at: u32) -> Option<u32> {
+    let trusted = trust_fragment(checksum, bytes)?;
+    at.checked_add((checksum.fragment_header_bytes() + trusted.payload_bytes) as u32)
+}
+
 /// Reads the fragment at offset `at`; `bytes` are those of the file from there on, up to the end of the block or less
 /// where the file ends. `previous` is the checksum of the fragment before, for a middle or last one.
 ///
@@ -331,9 +356,12 @@ pub fn read_fragment(
     let header_bytes = checksum.fragment_header_bytes();
     let bytes = bytes.get(..(block_rest(at) as usize).min(bytes.len())).unwrap_or_default();
     let (header, rest) = bytes.split_at_checked(header_bytes).ok_or(Bad::Short)?;
-    let (sum, fields) = header.split_at_checked(checksum.sum_bytes()).ok_or(Bad::Short)?;
+    let (sum, fields) = match checksum {
+        Checksum::Crc32 => header.split_first_chunk().map(|(sum, fields)| (u32::from_le_bytes(*sum).into(), fields)),
+        Checksum::Crc64 => header.split_first_chunk().map(|(sum, fields)| (u64::from_le_bytes(*sum), fields)),
+    }
+    .ok_or(Bad::Short)?;
     let fields: &[u8; 7] = fields.try_into().map_err(|_| Bad::Short)?;
-    let sum = sum.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     if sum == 0 && *fields == [0; 7] {
         return Err(Bad::Zeros);
     }

@@ -12,16 +12,23 @@ mod fragment;
 mod header;
 mod manifest;
 mod record;
+mod runs;
+mod trailer;
 
 pub use checksum::{Checksum, Digest};
-pub use footer::{Footer, Run, TRAILER_BYTES, TombstoneAt, Trailer, footer_locate};
-pub use fragment::{BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, RecordType, block_rest, read_fragment};
+pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
+pub use fragment::{
+    BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, RecordType, Trusted, block_rest, read_fragment,
+    skip_fragment, trust_fragment,
+};
 pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError};
 pub use manifest::{MANIFEST_BYTES, Manifest, SLOT_BYTES};
 pub use record::{
     EntryRecord, Gap, HeadStamp, MetaRecord, Next, Predecessor, Resume, State, Tombstone, Truncation, TruncationAt,
     decode_watermark, encode_watermark,
 };
+pub use runs::{Run, Runs, encode_runs};
+pub use trailer::{PAGE_BYTES, Page, TRAILER_BYTES, Trailer, footer_locate};
 
 /// A payload or a fixed block whose checksum holds but whose contents make no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -41,6 +41,33 @@ impl<'a> EntryRecord<'a> {
 
     /// Reads a payload.
     pub fn decode(payload: &'a [u8]) -> Parsed<'a, Self> {
+        match Self::decode_usual(payload) {
+            Some(entry) => Ok(entry),
+            None => Self::decode_any(payload),
+        }
+    }
+
+    /// What [`encode_head`](Self::encode_head) writes, with a short key: nearly all there is, and every scan reads it.
+    fn decode_usual(payload: &'a [u8]) -> Option<Self> {
+        const ARRAY_OF_3: u8 = 0x93;
+        const UINT_8: u8 = 0xcc;
+        const BIN_8: u8 = 0xc4;
+        let (&[ARRAY_OF_3, mark], rest) = payload.split_first_chunk()? else { return None };
+        let (index, rest) = match mark {
+            0..=0x7f => (mark.into(), rest),
+            UINT_8..=0xcf => {
+                // 1, 2, 4 or 8 bytes, the highest first.
+                let (number, rest) = rest.split_at_checked(1 << (mark - UINT_8))?;
+                (number.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)), rest)
+            }
+            _ => return None,
+        };
+        let (&[BIN_8, len], rest) = rest.split_first_chunk()? else { return None };
+        let (key, value) = rest.split_at_checked(len.into())?;
+        Some(EntryRecord { index, key, value })
+    }
+
+    fn decode_any(payload: &'a [u8]) -> Parsed<'a, Self> {
         let malformed = Malformed("entry");
         let mut rest = payload;
         let elements = array(&mut rest, 3, malformed)?;

@@ -1,5 +1,6 @@
 //! A region filled through a shared mapping: an append is one copy and no system call, and still survives a kill,
-//! because the pages belong to the file and not to the process.
+//! because the pages belong to the file and not to the process. What was placed lately is read through it as well. And
+//! whole files mapped for reading.
 //!
 //! The only file of the crate with `unsafe` in it. Linux only; elsewhere a region of zero-filled space stands in.
 
@@ -11,6 +12,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
@@ -21,17 +23,27 @@ use super::os::{check_bounds, cut_back};
 /// whole process wait for.
 const POPULATE_STEP: u64 = 8 << 20;
 
+/// How far back [`recent`](Region::recent) reads the mapping. Pages placed so lately are dirty or were written a moment
+/// ago, and in memory: a page fault that has to read the disk, and would end in SIGBUS where it fails, is not to be
+/// feared. What is older is read through the file, where an I/O error is an error and not a signal.
+const RECENT_BYTES: u64 = 8 << 20;
+
 /// The mapping of a file from byte 0 up to a capacity, most of which may lie behind the end of the file.
 ///
-/// Invariants: the mapping is never read nor moved while the value lives; the file is allocated, without holes, from
-/// byte 0 to `ready`, which only rises; no byte at or above `ready` is touched. Whoever shortens the file must have
-/// stopped placing: a store behind the end of a file is SIGBUS.
+/// Invariants: the mapping is not moved while the value lives; the file is allocated, without holes, from byte 0 to
+/// `ready`, which only rises; no byte at or above `ready` is touched. The mapping is read below `placed_end` only, and
+/// stored to at or above it only, so that no byte is ever read while it is stored to. Whoever shortens the file must
+/// have stopped placing, and leave what was placed: an access behind the end of a file is SIGBUS.
 #[derive(Debug)]
 pub(super) struct MappedRegion {
     map: MmapRaw,
     file: File,
     capacity: u64,
     ready: AtomicU64,
+    /// All from here to `placed_end` was placed through this region, without a gap. It and `placed_end` only rise.
+    placed_first: AtomicU64,
+    /// Where the last place ended. Stored with `Release` when its bytes are there.
+    placed_end: AtomicU64,
     /// Set while a thread is in [`place`](Region::place). There is one writer by contract; this flag keeps a broken
     /// contract from becoming a data race.
     placing: AtomicBool,
@@ -45,7 +57,15 @@ impl MappedRegion {
         let map = MmapOptions::new().len(length).map_raw(&file)?;
         // A kernel without huge pages says EINVAL and gives small ones.
         let _ = map.advise(Advice::HugePage);
-        Ok(Self { map, file, capacity, ready: AtomicU64::new(0), placing: AtomicBool::new(false) })
+        Ok(Self {
+            map,
+            file,
+            capacity,
+            ready: AtomicU64::new(0),
+            placed_first: AtomicU64::new(0),
+            placed_end: AtomicU64::new(0),
+            placing: AtomicBool::new(false),
+        })
     }
 
     /// Takes the page faults now, in the preparing thread, rather than one by one in the writer. Best effort: what is
@@ -59,6 +79,29 @@ impl MappedRegion {
             }
             at = step_end;
         }
+    }
+
+    /// Stores `bytes` at `at`. The caller holds `placing` and has checked that they end at or below `ready`.
+    fn store(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let placed_end = self.placed_end.load(Ordering::Relaxed);
+        if at < placed_end {
+            let message = format!("byte {at} is below the end of what was placed, {placed_end}");
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+        }
+        if at > placed_end {
+            self.placed_first.store(at, Ordering::Relaxed);
+        }
+        // SAFETY: `at + len <= ready <= capacity`, the length of the mapping, so that the destination lies inside it;
+        // `capacity` fitted a `usize`, so `at` does. The mapping is writable and lives as long as `self`. No reference
+        // into it exists, and `recent`, the only other place that touches it, reads below a `placed_end` that it
+        // loaded, which is at or below `at`. `placing` keeps a second writer of this mapping out, and `bytes` cannot
+        // overlap it, as it is handed to nobody. The file reaches to `ready` and has blocks there; should another
+        // process cut it, the store is a signal (SIGBUS), not undefined behaviour.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at as usize), bytes.len());
+        }
+        self.placed_end.store(at + bytes.len() as u64, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -82,17 +125,44 @@ impl Region for MappedRegion {
         if self.placing.swap(true, Ordering::Acquire) {
             return Err(io::Error::new(ErrorKind::ResourceBusy, "two threads place into one region at once"));
         }
-        // SAFETY: `at + len <= ready <= capacity`, the length of the mapping, so that the destination lies inside it;
-        // `capacity` fitted a `usize`, so `at` does. The mapping is writable and lives as long as `self`. No reference
-        // into it exists: other threads read these bytes through the file only. `placing` keeps a second writer of
-        // this mapping out, and `bytes` cannot overlap it, as it is handed to nobody. The file reaches to `ready` and
-        // has blocks there; should another process cut it, the store is a signal (SIGBUS), not undefined behaviour.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at as usize), bytes.len());
-        }
+        let stored = self.store(bytes, at);
         self.placing.store(false, Ordering::Release);
-        Ok(())
+        stored
     }
+
+    fn recent(&self, buf: &mut [u8], at: u64) -> bool {
+        // In this order: a `placed_first` younger than `placed_end` lies above it and leaves nothing to read.
+        let placed_end = self.placed_end.load(Ordering::Acquire);
+        let first = self.placed_first.load(Ordering::Relaxed).max(placed_end.saturating_sub(RECENT_BYTES));
+        if at < first || at.saturating_add(buf.len() as u64) > placed_end {
+            return false;
+        }
+        // SAFETY: `at + len <= placed_end <= ready <= capacity`, the length of the mapping, so that the source lies
+        // inside it, and `at` fits a `usize`. All stores below `placed_end` happened before this (`Release` in `store`,
+        // `Acquire` above), and later ones are at or above it, so that none races with this read. The mapping is
+        // readable, lives as long as `self`, and cannot overlap `buf`, as it is handed to nobody. Should another
+        // process cut the file, the load is a signal (SIGBUS), not undefined behaviour.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.map.as_ptr().add(at as usize), buf.as_mut_ptr(), buf.len());
+        }
+        true
+    }
+}
+
+/// The whole of `file` as a mapping of its own. Only for a file that nobody changes or cuts any more.
+pub(super) fn map_whole(file: &File) -> io::Result<Bytes> {
+    let size = usize::try_from(file.metadata()?.len()).map_err(|_| io::Error::from(ErrorKind::FileTooLarge))?;
+    if size == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: called for sealed segments only, which no one ever changes in place or cuts, so that the bytes behind the
+    // shared slice stay what they are; removing the file's name leaves them alone. The mapping lives in the `Bytes`
+    // until the last clone is gone. An I/O error, or another process that cuts the file, is a signal (SIGBUS): the
+    // documented risk of those who ask for mapped reads.
+    let map = unsafe { MmapOptions::new().len(size).map(file)? };
+    // Reads go from entry to entry; what the kernel would read ahead for them is mostly wasted.
+    let _ = map.advise(Advice::Random);
+    Ok(Bytes::from_owner(map))
 }
 
 fn allocate(file: &File, at: u64, length: u64) -> io::Result<()> {
@@ -125,6 +195,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::fs::recent::tests::{bytes_at, holds, place_beside_two_readers};
     use crate::fs::{Access, Fs, OsFs, Placement};
 
     const MIB: u64 = 1 << 20;
@@ -164,7 +235,7 @@ mod tests {
             assert_eq!(region.place(b"ab", at).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
         region.prepare(MIB, 2 * MIB).unwrap();
-        region.place(b"ab", MIB - 1).unwrap();
+        region.place(b"ab", MIB).unwrap();
         assert_eq!(region.prepare(0, 2 * MIB + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
@@ -214,6 +285,68 @@ mod tests {
         assert_eq!(region.place(b"second", 0).unwrap_err().kind(), ErrorKind::ResourceBusy);
         region.placing.store(false, Ordering::Relaxed);
         region.place(b"first", 0).unwrap();
+    }
+
+    #[test]
+    fn bytes_once_placed_are_not_placed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_file, region) = mapped(dir.path(), MIB);
+        region.prepare(0, MIB).unwrap();
+        region.place(b"abc", 10).unwrap();
+        for at in [0, 10, 12] {
+            assert_eq!(region.place(b"x", at).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        region.place(b"d", 13).unwrap();
+        let mut found = [0; 4];
+        assert!(region.recent(&mut found, 10));
+        assert_eq!(&found, b"abcd");
+    }
+
+    #[test]
+    fn only_what_the_region_placed_lately_is_read_through_the_mapping() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, region) = mapped(dir.path(), 16 * MIB);
+        let is_recent = |at, length| holds(|buf: &mut [u8], at| region.recent(buf, at), at, length);
+        file.write_at(&bytes_at(0, 500), 0).unwrap();
+        region.prepare(0, 16 * MIB).unwrap();
+        assert!(!is_recent(0, 1));
+        region.place(&bytes_at(500, 100), 500).unwrap();
+        assert!(is_recent(500, 100) && is_recent(599, 1));
+        assert!(!is_recent(499, 2) && !is_recent(599, 2) && !is_recent(600, 1));
+        assert!(!is_recent(u64::MAX, 1) && !is_recent(500, 32 << 20));
+        // A gap, which nobody placed.
+        region.place(&bytes_at(1_000, 100), 1_000).unwrap();
+        assert!(is_recent(1_000, 100) && !is_recent(599, 1) && !is_recent(999, 1));
+        let end = 1_000 + RECENT_BYTES;
+        region.place(&bytes_at(1_100, RECENT_BYTES as usize - 100), 1_100).unwrap();
+        assert!(is_recent(1_000, RECENT_BYTES as usize));
+        region.place(&bytes_at(end, 1), end).unwrap();
+        assert!(!is_recent(1_000, 1) && is_recent(1_001, RECENT_BYTES as usize));
+    }
+
+    #[test]
+    fn readers_get_what_was_placed_while_the_writer_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_file, region) = mapped(dir.path(), 16 * MIB);
+        region.prepare(0, 16 * MIB).unwrap();
+        let place = |bytes: &[u8], at| region.place(bytes, at).unwrap();
+        place_beside_two_readers(place, |buf, at| region.recent(buf, at), 12_345, 16 * MIB);
+    }
+
+    #[test]
+    fn a_mapped_file_is_there_as_long_as_its_bytes_are_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = OsFs.open(&path, Access::CreateNew).unwrap();
+        assert!(Arc::clone(&file).map().unwrap().is_empty());
+        file.write_at(&bytes_at(0, 10_000), 0).unwrap();
+        drop(file);
+        let mapped = OsFs.open(&path, Access::Read).unwrap().map().unwrap();
+        OsFs.remove(&path).unwrap();
+        let part = mapped.slice(5_000..);
+        assert!(mapped == bytes_at(0, 10_000));
+        drop(mapped);
+        assert!(part == bytes_at(5_000, 5_000));
     }
 
     #[test]

@@ -9,8 +9,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 mod mapped;
 mod os;
+mod recent;
 #[cfg(feature = "testing")]
 pub mod sim;
 
@@ -93,11 +96,16 @@ pub trait File: Debug + Send + Sync {
     fn drop_cache(&self);
     /// A region for appending: space from byte 0 up to `capacity` may be prepared and then filled.
     fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>>;
+    /// The whole file as it is now, for reading, as shared bytes that stay valid as long as they are held. Only for a
+    /// file that nobody changes or cuts any more. They may be a mapping: what a read would report as an I/O error is
+    /// then a signal (SIGBUS) to whoever touches them. `Unsupported` where files cannot be mapped.
+    fn map(self: Arc<Self>) -> io::Result<Bytes>;
 }
 
 /// The space of a file into which the single writer places bytes.
 ///
-/// One thread places while another prepares further up: the two never touch the same bytes.
+/// One thread places while another prepares further up and many read further down: none touches bytes that another
+/// changes. So each place begins at or above the end of the one before; a mapped region refuses one that does not.
 pub trait Region: Debug + Send + Sync {
     /// Makes `from..to` ready for [`place`](Region::place): allocates it, or fills it with zeros, as the placement asks.
     /// Bytes in that range become zero or stay what they were. An error leaves the file no longer than it was.
@@ -105,4 +113,11 @@ pub trait Region: Debug + Send + Sync {
     /// Puts `bytes` at `at`, within prepared space (or anywhere below the capacity where the placement is
     /// [`Placement::Growing`]). When it returns, the bytes survive the death of the process.
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Fills `buf` with the bytes that were placed at `at` through this region, without a system call, where they are
+    /// still in memory, as the last ones are; else it is false, and `buf` holds anything.
+    ///
+    /// Only for bytes that [`place`](Region::place) has returned for: the reader knows of them through an atomic that
+    /// the writer stored with `Release` afterwards and that it loaded with `Acquire`. The file must not have been cut
+    /// below them.
+    fn recent(&self, buf: &mut [u8], at: u64) -> bool;
 }

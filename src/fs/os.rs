@@ -10,6 +10,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::recent::RecentBlocks;
 use super::{Access, DirEntry, File, Fs, Lock, Placement, Region};
 
 /// The file system of the operating system.
@@ -212,7 +215,17 @@ impl File for OsFile {
             return Ok(Arc::new(super::mapped::MappedRegion::new(file, capacity)?));
         }
         let zero_filled = placement != Placement::Growing;
-        Ok(Arc::new(WrittenRegion { file: self, capacity, zero_filled }))
+        Ok(Arc::new(WrittenRegion { file: self, capacity, zero_filled, recent: RecentBlocks::default() }))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn map(self: Arc<Self>) -> io::Result<Bytes> {
+        super::mapped::map_whole(&self.file)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn map(self: Arc<Self>) -> io::Result<Bytes> {
+        Err(ErrorKind::Unsupported.into())
     }
 }
 
@@ -223,6 +236,7 @@ struct WrittenRegion {
     capacity: u64,
     /// Whether [`prepare`](Region::prepare) fills with zeros; else it does nothing and the file grows as it is written.
     zero_filled: bool,
+    recent: RecentBlocks,
 }
 
 /// One write of zeros: large enough for the disk, small enough not to hold the file's lock for long.
@@ -257,7 +271,13 @@ impl Region for WrittenRegion {
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         check_bounds(at.saturating_add(bytes.len() as u64), self.capacity)?;
-        self.file.write_at(bytes, at)
+        self.file.write_at(bytes, at)?;
+        self.recent.keep(bytes, at);
+        Ok(())
+    }
+
+    fn recent(&self, buf: &mut [u8], at: u64) -> bool {
+        self.recent.copy(buf, at)
     }
 }
 

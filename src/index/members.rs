@@ -1,82 +1,177 @@
-//! The indexes of a sealed segment and where their entries stand.
+//! The indexes of a sealed segment, always in memory; where their entries stand is read from the footer.
 
-use crate::format::{Footer, Run};
+use crate::format::{Run, Runs, encode_runs};
 
-/// Ascending runs of consecutive indexes, and an offset for each index.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// A walk over coded runs begins at most so many runs before the one it looks for.
+const SKIP: usize = 32;
+
+/// Ascending indexes as coded runs: next to nothing for consecutive ones, at most 9 bytes an index for others.
+#[derive(Debug, Default)]
 pub(crate) struct Members {
-    runs: Vec<Run>,
-    /// The place of each run's first index in `offsets`.
-    starts: Vec<u32>,
-    offsets: Vec<u32>,
+    code: Box<[u8]>,
+    /// Every 32nd run.
+    skips: Box<[Skip]>,
+    len: u32,
+}
+
+/// Where the code of a run starts, its first index, and how many indexes stand before it.
+#[derive(Debug, Clone, Copy)]
+struct Skip {
+    first: u64,
+    at: u32,
+    place: u32,
+}
+
+/// A run and how many indexes stand before it.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    run: Run,
+    place: u32,
+}
+
+impl Placed {
+    fn behind(self) -> u32 {
+        self.place + self.run.more + 1
+    }
 }
 
 impl Members {
-    pub(crate) fn new(footer: &Footer) -> Self {
-        Self::from_parts(footer.runs.clone(), footer.offsets.clone())
-    }
-
-    pub(crate) fn from_parts(runs: Vec<Run>, offsets: Vec<u32>) -> Self {
-        let mut start = 0;
-        let starts = runs
-            .iter()
-            .map(|run| {
-                let this = start;
-                start += run.more + 1;
-                this
-            })
-            .collect();
-        Members { runs, starts, offsets }
-    }
-
-    /// The run that holds `index`, or the first one above it.
-    fn run_from(&self, index: u64) -> usize {
-        self.runs.partition_point(|run| run.last() < index)
-    }
-
-    /// How many indexes lie below `index`.
-    fn rank(&self, index: u64) -> usize {
-        match self.runs.get(self.run_from(index)) {
-            None => self.offsets.len(),
-            Some(run) => {
-                let start = self.starts[self.run_from(index)] as usize;
-                start + index.saturating_sub(run.first) as usize
+    /// Takes runs as a footer holds them. What is not well coded is left out; the footer was checked before.
+    pub(crate) fn new(code: Vec<u8>) -> Self {
+        let mut skips = Vec::new();
+        let (mut len, mut count, mut runs) = (0u32, 0usize, Runs::new(&code));
+        loop {
+            let at = runs.at() as u32;
+            let Ok(Some(run)) = runs.next_run() else { break };
+            if count.is_multiple_of(SKIP) {
+                skips.push(Skip { first: run.first, at, place: len });
             }
+            (len, count) = (len + run.more + 1, count + 1);
         }
+        Members { code: code.into(), skips: skips.into(), len }
     }
 
-    /// The offset of an index, and that of the entry behind it in index order.
-    pub(crate) fn find(&self, index: u64) -> Option<(u32, Option<u32>)> {
-        let number = self.run_from(index);
-        let run = self.runs.get(number).filter(|run| run.first <= index)?;
-        let place = self.starts[number] as usize + (index - run.first) as usize;
-        Some((self.offsets[place], self.offsets.get(place + 1).copied()))
+    pub(crate) fn from_runs(runs: &[Run]) -> Self {
+        let mut code = Vec::new();
+        encode_runs(&mut code, runs);
+        Members::new(code)
+    }
+
+    pub(crate) const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The runs from one at or before that of `index` on.
+    fn near(&self, index: u64) -> impl Iterator<Item = Placed> {
+        let behind = self.skips.partition_point(|skip| skip.first <= index);
+        let skip = self.skips.get(behind.saturating_sub(1));
+        let mut place = skip.map_or(0, |skip| skip.place);
+        let mut runs = skip.map_or(Runs::new(&[]), |skip| Runs::resume(&self.code, skip.at as usize, skip.first));
+        std::iter::from_fn(move || {
+            let run = runs.next_run().ok().flatten()?;
+            let placed = Placed { run, place };
+            place = placed.behind();
+            Some(placed)
+        })
+    }
+
+    /// The place of an index among all.
+    pub(crate) fn find(&self, index: u64) -> Option<u32> {
+        let Placed { run, place } = self.near(index).find(|placed| placed.run.last() >= index)?;
+        Some(place + u32::try_from(index.checked_sub(run.first)?).ok()?)
     }
 
     /// The lowest index at or above `index`.
     pub(crate) fn at_or_above(&self, index: u64) -> Option<u64> {
-        self.runs.get(self.run_from(index)).map(|run| run.first.max(index))
+        let placed = self.near(index).find(|placed| placed.run.last() >= index)?;
+        Some(placed.run.first.max(index))
     }
 
     /// The highest index at or below `index`.
     pub(crate) fn at_or_below(&self, index: u64) -> Option<u64> {
-        let behind = self.runs.partition_point(|run| run.first <= index);
-        behind.checked_sub(1).map(|number| self.runs[number].last().min(index))
+        let placed = self.near(index).take_while(|placed| placed.run.first <= index).last()?;
+        Some(placed.run.last().min(index))
+    }
+
+    /// The first and last index of the run that holds `index`.
+    pub(crate) fn run(&self, index: u64) -> Option<(u64, u64)> {
+        let run = self.near(index).find(|placed| placed.run.last() >= index)?.run;
+        (run.first <= index).then_some((run.first, run.last()))
+    }
+
+    /// How many indexes lie below `index`.
+    fn rank(&self, index: u64) -> u32 {
+        match self.near(index).find(|placed| placed.run.last() >= index) {
+            None => self.len,
+            Some(Placed { run, place }) => place + index.saturating_sub(run.first) as u32,
+        }
     }
 
     /// How many indexes lie between `lo` and `hi`, both included.
     pub(crate) fn count(&self, lo: u64, hi: u64) -> u64 {
-        let below_end = hi.checked_add(1).map_or(self.offsets.len(), |end| self.rank(end));
-        below_end.saturating_sub(self.rank(lo)) as u64
-    }
-
-    /// Looks through all.
-    pub(crate) fn holds_offset(&self, offset: u32) -> bool {
-        self.offsets.contains(&offset)
+        let below_end = hi.checked_add(1).map_or(self.len, |end| self.rank(end));
+        below_end.saturating_sub(self.rank(lo)).into()
     }
 
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> usize {
-        self.runs.capacity() * size_of::<Run>() + (self.starts.capacity() + self.offsets.capacity()) * 4
+        self.code.len() + self.skips.len() * size_of::<Skip>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    fn members(indexes: &BTreeSet<u64>) -> Members {
+        let mut runs = Vec::<Run>::new();
+        for index in indexes {
+            match runs.last_mut() {
+                Some(run) if run.last().checked_add(1) == Some(*index) => run.more += 1,
+                _ => runs.push(Run { first: *index, more: 0 }),
+            }
+        }
+        Members::from_runs(&runs)
+    }
+
+    quickcheck! {
+        fn agrees_with_an_ordered_set(indexes: Vec<(u64, u8)>, probes: Vec<u64>) -> bool {
+            let indexes: BTreeSet<u64> =
+                indexes.iter().flat_map(|(first, more)| (0..=u64::from(*more % 8)).filter_map(|i| first.checked_add(i))).collect();
+            let members = members(&indexes);
+            let near = indexes.iter().flat_map(|index| [*index, index.saturating_add(1), index.saturating_sub(1)]);
+            near.chain(probes).chain([0, u64::MAX]).all(|probe| {
+                let place = indexes.range(..probe).count();
+                members.find(probe).map(|place| place as usize) == indexes.contains(&probe).then_some(place)
+                    && members.at_or_above(probe) == indexes.range(probe..).next().copied()
+                    && members.at_or_below(probe) == indexes.range(..=probe).next_back().copied()
+                    && members.count(0, probe) == indexes.range(..=probe).count() as u64
+                    && members.count(probe, u64::MAX) == indexes.range(probe..).count() as u64
+            })
+        }
+    }
+
+    #[test]
+    fn memory_for_each_index_is_bounded() {
+        let count = 10_000u64;
+        let consecutive: BTreeSet<u64> = (5..5 + count).collect();
+        let gapped: BTreeSet<u64> = (0..count).map(|n| n * 7).collect();
+        let mut state = 1u64;
+        let random: BTreeSet<u64> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        })
+        .take(count as usize)
+        .collect();
+        let bytes = |indexes: &BTreeSet<u64>| members(indexes).memory() as f64 / indexes.len() as f64;
+        assert!(bytes(&consecutive) < 0.01);
+        assert!(bytes(&gapped) < 1.6, "{}", bytes(&gapped));
+        assert!(bytes(&random) < 9.0, "{}", bytes(&random));
     }
 }

@@ -9,10 +9,11 @@
 
 mod clip;
 mod members;
+mod sealed;
 mod table;
 mod tmp;
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -24,7 +25,8 @@ use crate::position::Position;
 
 pub(crate) use clip::Clip;
 pub(crate) use members::Members;
-pub(crate) use table::{Indexes, LostRange, Place, Row, Table, truncate_rows};
+pub(crate) use sealed::{Held, Sealed};
+pub(crate) use table::{Indexes, LostRange, Place, Row, Spot, Stretch, Table, truncate_rows};
 pub(crate) use tmp::Tmp;
 
 /// See the module.
@@ -43,6 +45,8 @@ pub(crate) struct Index {
     /// No live entry has a higher index.
     last_hint: AtomicU64,
     snapshots: Mutex<Vec<Weak<Kept>>>,
+    /// The last segment that was removed with entries in it.
+    removed_to: AtomicU32,
 }
 
 /// What truncations have left of the entries that a snapshot may still hand out.
@@ -50,6 +54,8 @@ pub(crate) struct Index {
 pub(crate) struct Kept {
     lo: AtomicU64,
     hi: AtomicU64,
+    /// Where the snapshot ends.
+    tail: AtomicU64,
 }
 
 impl Kept {
@@ -90,6 +96,7 @@ impl Index {
             first_hint: AtomicU64::new(u64::MAX),
             last_hint: AtomicU64::new(0),
             snapshots: Mutex::default(),
+            removed_to: AtomicU32::new(0),
         }
     }
 
@@ -117,20 +124,46 @@ impl Index {
         }
     }
 
-    /// Where the live entry of `index` stands, handed to `found` together with the tail it was looked up under.
-    pub(crate) fn find<T>(&self, index: u64, mut found: impl FnMut(&Table, Option<Place<'_>>, Position) -> T) -> T {
-        self.consistent(|| {
+    /// The segments and the tail that belongs to them: the tail was loaded before the table, and behind every segment
+    /// whose offsets are on disk, so that nothing in those stands above it.
+    pub(crate) fn now(&self) -> (arc_swap::Guard<Arc<Table>>, Position) {
+        loop {
             let tail = self.tail();
             let table = self.table.load();
-            let place = table.find(index).filter(|place| self.is_live(index, place.position(), tail));
+            // A segment is sealed long after the tail has left it.
+            if table.sealed_to() < tail.segment_number() || table.sealed_to() == 0 {
+                return (table, tail);
+            }
+            if table.rows().last().is_some_and(|row| row.number() == table.sealed_to()) {
+                // No segment takes records: the last one ends the log.
+                return (table, tail);
+            }
+        }
+    }
+
+    /// Whether there is a live entry of `index`, and where.
+    pub(crate) fn find<T>(&self, index: u64, mut found: impl FnMut(&Table, Option<Place<'_>>, Position) -> T) -> T {
+        self.consistent(|| {
+            let (table, tail) = self.now();
+            let place = table.find(index).filter(|place| self.is_live(index, place, tail));
             // An entry above the tail is about to be published; for this reader it does not exist yet.
             found(&table, place, tail)
         })
     }
 
-    /// Whether the entry of `index` at `position` belongs to the log that ends at `tail`.
-    pub(crate) fn is_live(&self, index: u64, position: Position, tail: Position) -> bool {
-        position < tail && !self.is_deleted(index, tail)
+    /// The live entry of `index`: its row in the table and where it stands, for reading without the index.
+    pub(crate) fn locate(&self, index: u64) -> (arc_swap::Guard<Arc<Table>>, Position, Option<(usize, Spot)>) {
+        self.consistent(|| {
+            let (table, tail) = self.now();
+            let place = table.find(index).filter(|place| self.is_live(index, place, tail));
+            let found = place.map(|place| (place.number, place.spot));
+            (table, tail, found)
+        })
+    }
+
+    /// Whether the entry of `index` at `place` belongs to the log that ends at `tail`.
+    pub(crate) fn is_live(&self, index: u64, place: &Place<'_>, tail: Position) -> bool {
+        place.is_before(tail) && !self.is_deleted(index, tail)
     }
 
     /// Whether `index` is deleted as of `tail`.
@@ -156,19 +189,25 @@ impl Index {
 
     /// The first live index.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.consistent(|| self.first_from(self.first_hint.load(Ordering::Acquire), &self.table.load(), self.tail()))
+        self.consistent(|| {
+            let (table, tail) = self.now();
+            self.first_from(self.first_hint.load(Ordering::Acquire), &table, tail)
+        })
     }
 
     /// The last live index.
     pub(crate) fn last(&self) -> Option<u64> {
-        self.consistent(|| self.last_to(self.last_hint.load(Ordering::Acquire), &self.table.load(), self.tail()))
+        self.consistent(|| {
+            let (table, tail) = self.now();
+            self.last_to(self.last_hint.load(Ordering::Acquire), &table, tail)
+        })
     }
 
     /// The first index at or above `index` that is live in `table` as of `tail`.
     pub(crate) fn first_from(&self, mut index: u64, table: &Table, tail: Position) -> Option<u64> {
         loop {
             index = table.at_or_above(index)?;
-            if table.find(index).is_some_and(|place| self.is_live(index, place.position(), tail)) {
+            if table.find(index).is_some_and(|place| self.is_live(index, &place, tail)) {
                 return Some(index);
             }
             index = index.checked_add(1)?;
@@ -179,7 +218,7 @@ impl Index {
     pub(crate) fn last_to(&self, mut index: u64, table: &Table, tail: Position) -> Option<u64> {
         loop {
             index = table.at_or_below(index)?;
-            if table.find(index).is_some_and(|place| self.is_live(index, place.position(), tail)) {
+            if table.find(index).is_some_and(|place| self.is_live(index, &place, tail)) {
                 return Some(index);
             }
             index = index.checked_sub(1)?;
@@ -189,15 +228,20 @@ impl Index {
     /// The log as it is now, for iterators.
     pub(crate) fn snapshot(&self) -> Snapshot {
         loop {
-            let kept = Arc::new(Kept { lo: AtomicU64::new(0), hi: AtomicU64::new(u64::MAX) });
+            let [lo, hi, tail] = [0, u64::MAX, u64::MAX].map(AtomicU64::new);
+            let kept = Arc::new(Kept { lo, hi, tail });
             // Registered first, so that no truncation behind the snapshot is missed; where one came before it, the
             // snapshot stands behind that truncation and must not be cut by it: once more.
             let mut snapshots = self.snapshots.lock();
             snapshots.retain(|kept| kept.strong_count() > 0);
             snapshots.push(Arc::downgrade(&kept));
             drop(snapshots);
-            let take = || Snapshot { tail: self.tail(), table: self.table.load_full(), kept: kept.clone() };
+            let take = || {
+                let (table, tail) = self.now();
+                Snapshot { tail, table: Arc::clone(&table), kept: kept.clone() }
+            };
             let snapshot = self.consistent(take);
+            kept.tail.store(snapshot.tail.to_word(), Ordering::Release);
             if kept.bounds() == (0, u64::MAX) {
                 return snapshot;
             }
@@ -271,11 +315,42 @@ impl Index {
         }
     }
 
+    /// Takes over what was read anew of a log that another process writes; open iterators that reach behind `cut` end.
+    pub(crate) fn adopt(&self, other: &Index, cut: Option<Position>) {
+        self.table.store(other.table.load_full());
+        self.deleted.clear();
+        for entry in &other.deleted {
+            self.deleted.insert(*entry.key(), *entry.value());
+        }
+        let copy = |from: &AtomicU64, to: &AtomicU64| to.store(from.load(Ordering::Acquire), Ordering::Release);
+        copy(&other.deleted_len, &self.deleted_len);
+        copy(&other.live, &self.live);
+        copy(&other.first_hint, &self.first_hint);
+        copy(&other.last_hint, &self.last_hint);
+        self.publish(other.tail());
+        if let Some(cut) = cut {
+            let is_cut = |kept: &Arc<Kept>| kept.tail.load(Ordering::Acquire) > cut.to_word();
+            let snapshots = self.snapshots.lock();
+            let cut = snapshots.iter().filter_map(Weak::upgrade).filter(is_cut);
+            cut.for_each(|kept| kept.truncate(Truncation::Reset(0)));
+        }
+    }
+
+    /// Entries went with the segments up to this one.
+    pub(crate) fn note_removed(&self, segment: u32) {
+        self.removed_to.fetch_max(segment, Ordering::AcqRel);
+    }
+
+    /// The last segment that was removed with entries in it.
+    pub(crate) fn removed_to(&self) -> u32 {
+        self.removed_to.load(Ordering::Acquire)
+    }
+
     /// Counts anew after entries were taken away, in the table as it is now: `taken` indexes, those deleted included.
     /// A tombstone counts only for an entry that stands before it: its index may have been freed and written again.
     pub(crate) fn recount(&self, taken: u64) {
         let table = self.table.load();
-        self.deleted.retain(|index, at| table.find(*index).is_some_and(|place| place.position() < *at));
+        self.deleted.retain(|index, at| table.find(*index).is_some_and(|place| place.is_before(*at)));
         let deleted = self.deleted.len() as u64;
         self.deleted_len.store(deleted, Ordering::Release);
         self.live.store(taken.saturating_sub(deleted), Ordering::Release);

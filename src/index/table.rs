@@ -9,24 +9,39 @@ use crate::position::Position;
 use crate::segment::Segment;
 
 use super::clip::Clip;
-use super::members::Members;
+use super::sealed::Sealed;
 use super::tmp::Tmp;
 
 /// The indexes of one segment.
 #[derive(Debug, Clone)]
 pub(crate) enum Indexes {
-    /// Not sealed yet.
+    /// In memory with their offsets: not sealed yet, or sealed with a footer that is damaged.
     Tmp(Arc<Tmp>),
-    /// Sealed.
-    Sealed(Arc<Members>),
+    /// In memory, but for the offsets.
+    Sealed(Arc<Sealed>),
+}
+
+/// Where the entry of an index stands, or what tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// At this offset; and where the next one begins, if that is known.
+    At(u32, Option<u32>),
+    /// Where the footer says for this place of the members.
+    Member(u32),
 }
 
 macro_rules! either {
-    ($self:expr, $indexes:ident => $value:expr) => {
+    ($self:expr, $indexes:ident => $tmp:expr, $members:ident => $sealed:expr) => {
         match $self {
-            Indexes::Tmp($indexes) => $value,
-            Indexes::Sealed($indexes) => $value,
+            Indexes::Tmp($indexes) => $tmp,
+            Indexes::Sealed(sealed) => {
+                let $members = &sealed.members;
+                $sealed
+            }
         }
+    };
+    ($self:expr, $indexes:ident => $value:expr) => {
+        either!($self, $indexes => $value, $indexes => $value)
     };
 }
 
@@ -46,11 +61,25 @@ impl Row {
         self.segment.number
     }
 
-    fn find(&self, index: u64) -> Option<(u32, Option<u32>)> {
+    /// Where the taken index stands, if it is in this segment.
+    pub(crate) fn find(&self, index: u64) -> Option<Spot> {
         if !self.clip.contains(index) {
             return None;
         }
-        either!(&self.indexes, indexes => indexes.find(index))
+        either!(&self.indexes,
+            tmp => tmp.find(index).map(|(offset, next)| Spot::At(offset, next)),
+            members => members.find(index).map(Spot::Member))
+    }
+
+    /// The first and last of consecutive taken indexes around one that is taken, in a log that ends at `tail`.
+    fn run(&self, index: u64, tail: Position) -> (u64, u64) {
+        let (first, last) = match &self.indexes {
+            Indexes::Tmp(tmp) if self.number() == tail.segment_number() => tmp.run(index, tail.offset32()),
+            Indexes::Tmp(tmp) => tmp.run(index, u32::MAX),
+            Indexes::Sealed(sealed) => sealed.members.run(index).unwrap_or((index, index)),
+        };
+        let (lo, hi) = self.clip.bounds().unwrap_or((index, index));
+        (first.max(lo), last.min(hi))
     }
 
     fn at_or_above(&self, index: u64) -> Option<u64> {
@@ -73,18 +102,11 @@ impl Row {
         self.clip.bounds().map_or(0, |(lo, hi)| either!(&self.indexes, indexes => indexes.count(lo, hi)))
     }
 
-    /// Whether it held entries before truncations in later segments.
-    pub(crate) fn has_entries(&self) -> bool {
-        either!(&self.indexes, indexes => indexes.at_or_above(0)).is_some()
-    }
-
-    /// Whether an entry begins at `offset`.
-    pub(crate) fn holds_offset(&self, offset: u32) -> bool {
-        either!(&self.indexes, indexes => indexes.holds_offset(offset))
-    }
-
     pub(crate) fn memory(&self) -> usize {
-        either!(&self.indexes, indexes => indexes.memory())
+        match &self.indexes {
+            Indexes::Tmp(tmp) => tmp.memory(),
+            Indexes::Sealed(sealed) => sealed.memory(),
+        }
     }
 
     /// Where it ends in a log that ends at `tail`. The tail must have been loaded before the table.
@@ -103,6 +125,39 @@ impl Row {
     }
 }
 
+/// Consecutive taken indexes in one segment, and where the first one stands or what tells it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// In a sealed segment: the place of the first one among its members.
+    place: Option<u32>,
+}
+
+impl Stretch {
+    pub(crate) const fn contains(&self, index: u64) -> bool {
+        self.first <= index && index <= self.last
+    }
+
+    /// The place of an index among the members of a sealed segment.
+    pub(crate) fn place(&self, index: u64) -> Option<u32> {
+        Some(self.place? + (index - self.first) as u32)
+    }
+}
+
+impl Row {
+    /// The stretch around an index that is taken here, in a log that ends at `tail`.
+    pub(crate) fn stretch(&self, index: u64, tail: Position) -> Option<Stretch> {
+        let spot = self.find(index)?;
+        let (first, last) = self.run(index, tail);
+        let place = match spot {
+            Spot::Member(place) => Some(place - (index - first) as u32),
+            Spot::At(..) => None,
+        };
+        Some(Stretch { first, last, place })
+    }
+}
+
 /// Applies a truncation that stands behind all of `rows`.
 pub(crate) fn truncate_rows(rows: &mut [Row], truncation: Truncation) {
     rows.iter_mut().for_each(|row| row.clip.truncate(truncation));
@@ -112,14 +167,19 @@ pub(crate) fn truncate_rows(rows: &mut [Row], truncation: Truncation) {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) row: &'a Row,
-    pub(crate) offset: u32,
-    /// Where the next entry in index order begins, if it is in the same segment: a bound of this one's length.
-    pub(crate) next: Option<u32>,
+    /// Which of the table's rows that is.
+    pub(crate) number: usize,
+    pub(crate) spot: Spot,
 }
 
 impl Place<'_> {
-    pub(crate) fn position(&self) -> Position {
-        Position::new(self.row.number(), self.offset)
+    /// Whether it stands before `position`. Everything in a sealed segment stands before the tail that was loaded with it
+    /// (see `Index::now`), and before the tombstones in that segment: those in force at its end are of entries before.
+    pub(crate) fn is_before(&self, position: Position) -> bool {
+        match self.spot {
+            Spot::At(offset, _) => Position::new(self.row.number(), offset) < position,
+            Spot::Member(_) => self.row.number() <= position.segment_number(),
+        }
     }
 }
 
@@ -132,6 +192,8 @@ pub(crate) struct Table {
     spans: Vec<Span>,
     /// Ranges that were lost to damage.
     lost: Vec<LostRange>,
+    /// The last segment whose offsets are on disk.
+    sealed_to: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +210,29 @@ pub(crate) struct LostRange {
     pub(crate) segment: u32,
     pub(crate) first: u64,
     pub(crate) last: u64,
+    /// What truncations behind it have left: nobody misses the rest.
+    clip: Clip,
+}
+
+impl LostRange {
+    pub(crate) const fn new(segment: u32, first: u64, last: u64) -> Self {
+        LostRange { segment, first, last, clip: Clip::ALL }
+    }
+
+    pub(crate) fn truncate(&mut self, truncation: Truncation) {
+        self.clip.truncate(truncation);
+    }
+
+    /// The lowest and highest index that is missed, of those from `low` to `high`.
+    pub(crate) fn within(&self, low: u64, high: u64) -> Option<(u64, u64)> {
+        let (lo, hi) = self.clip.bounds()?;
+        let (first, last) = (self.first.max(lo).max(low), self.last.min(hi).min(high));
+        (first <= last).then_some((first, last))
+    }
+
+    pub(crate) fn to_error(self) -> Error {
+        Error::Lost { segment: self.segment.into() }
+    }
 }
 
 impl Table {
@@ -164,11 +249,18 @@ impl Table {
             high_so_far = span.high.max(high_so_far);
             span.high_so_far = high_so_far;
         }
-        Table { rows, spans, lost }
+        let sealed = rows.iter().rev().find(|row| matches!(row.indexes, Indexes::Sealed(_)));
+        let sealed_to = sealed.map_or(0, Row::number);
+        Table { rows, spans, lost, sealed_to }
     }
 
     pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// The last segment whose offsets are on disk.
+    pub(crate) const fn sealed_to(&self) -> u32 {
+        self.sealed_to
     }
 
     /// The rows, but the last, whose span reaches `index`; those that begin above it are not among them.
@@ -180,12 +272,12 @@ impl Table {
 
     /// Where the entry of an index stands.
     pub(crate) fn find(&self, index: u64) -> Option<Place<'_>> {
-        let place = |row| -> Option<Place<'_>> {
-            let row: &Row = row;
-            row.find(index).map(|(offset, next)| Place { row, offset, next })
+        let place = |number: usize| -> Option<Place<'_>> {
+            let row = self.rows.get(number)?;
+            row.find(index).map(|spot| Place { row, number, spot })
         };
-        let active = self.rows.last().and_then(place);
-        active.or_else(|| self.spans_at(index).find_map(|span| place(&self.rows[span.row])))
+        let active = self.rows.len().checked_sub(1).and_then(place);
+        active.or_else(|| self.spans_at(index).find_map(|span| place(span.row)))
     }
 
     /// The lowest taken index at or above `index`.
@@ -220,7 +312,11 @@ impl Table {
 
     /// The error where an absent index may have been lost to damage.
     pub(crate) fn lost_at(&self, index: u64) -> Option<Error> {
-        let range = self.lost.iter().find(|range| (range.first..=range.last).contains(&index))?;
-        Some(Error::Lost { segment: range.segment.into() })
+        self.lost.iter().find(|range| range.within(index, index).is_some()).map(|range| range.to_error())
+    }
+
+    /// Ranges that were lost to damage.
+    pub(crate) fn lost(&self) -> &[LostRange] {
+        &self.lost
     }
 }

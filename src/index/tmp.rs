@@ -121,6 +121,25 @@ impl Tmp {
         self.scattered.read().get(&index).map(|offset| (*offset, None))
     }
 
+    /// The first and last of the consecutive indexes around one that is in it, as far as that is easily told and they
+    /// stand before `end`.
+    pub(crate) fn run(&self, index: u64, end: u32) -> (u64, u64) {
+        let dense = self.dense.bounds().filter(|(first, last)| (*first..=*last).contains(&index));
+        let Some((first, last)) = dense else { return (index, index) };
+        let is_before = |index| self.dense.find(index).is_some_and(|(offset, _)| offset < end);
+        // Offsets rise with the index.
+        let (mut low, mut high) = (index, last);
+        while low < high {
+            let middle = high - (high - low) / 2;
+            if is_before(middle) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        (first, low)
+    }
+
     pub(crate) fn at_or_above(&self, index: u64) -> Option<u64> {
         let dense = self.dense.bounds().filter(|(_, last)| *last >= index).map(|(first, _)| first.max(index));
         if !self.has_scattered() {

@@ -24,7 +24,7 @@ impl Log {
     ) -> Result<Position> {
         let mut writer = self.writer.lock();
         loop {
-            self.check_open(&writer)?;
+            self.check_writable(&writer)?;
             if group.appends {
                 match writer.contents.state.next {
                     Next::Unset => group.set_only_index(1),
@@ -127,6 +127,7 @@ impl Log {
         } else {
             apply()
         }
+        self.moved.notify(usize::MAX);
         for item in items() {
             if let Op::Delete(index) = item.op {
                 self.index.pass_over(index);
@@ -140,9 +141,7 @@ impl Log {
     fn after_place(&self, writer: &mut Writer, group: &Group) {
         let items = || group.items.iter().filter(|item| !item.skip);
         let bytes = items().map(|item| group.payload(item).len() as u64).sum();
-        if let Next::At(next) = writer.contents.state.next {
-            self.next_guess.store(next, Ordering::Relaxed);
-        }
+        self.set_state(&writer.contents.state);
         self.counters.appended(items().filter(|item| matches!(item.op, Op::Put(_))).count() as u64, bytes);
         let Some(active) = &writer.active else { return };
         let (end, prepared) = (u64::from(active.end), active.segment.prepared.load(Ordering::Relaxed));

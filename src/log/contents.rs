@@ -9,8 +9,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::format::{Footer, HeadStamp, MetaRecord, Next, State, TombstoneAt, Truncation, TruncationAt};
-use crate::index::{Clip, Index, Indexes, LostRange, Members, Row, Table, Tmp, truncate_rows};
+use crate::format::{
+    Footer, HeadStamp, MetaRecord, Next, State, Summary, TombstoneAt, Trailer, Truncation, TruncationAt,
+};
+use crate::index::{Clip, Index, Indexes, LostRange, Members, Row, Sealed, Table, Tmp, truncate_rows};
 use crate::options::{IndexOrder, Options};
 use crate::position::Position;
 use crate::segment::Segment;
@@ -60,6 +62,7 @@ impl Journal {
         Footer {
             runs,
             offsets,
+            keys: Vec::new(),
             tombstones: tombstones.collect(),
             truncations: self.truncations.clone(),
             resumes: resumes.to_vec(),
@@ -123,15 +126,15 @@ impl Contents {
     }
 
     /// Adds a sealed segment, at open.
-    pub(crate) fn adopt_sealed(&mut self, segment: Arc<Segment>, footer: &Footer, end: u32) {
+    pub(crate) fn adopt_sealed(&mut self, segment: Arc<Segment>, trailer: Trailer, footer: Summary, end: u32) {
         for at in &footer.truncations {
             truncate_rows(&mut self.rows, at.truncation);
-            self.hidden.truncate(at.truncation);
+            self.hide(at.truncation);
         }
         for tombstone in &footer.tombstones {
             self.index.note_deleted(tombstone.index, Position::new(segment.number, tombstone.offset));
         }
-        let indexes = Indexes::Sealed(Arc::new(Members::new(footer)));
+        let indexes = Indexes::Sealed(Arc::new(Sealed::new(Members::new(footer.members), trailer)));
         self.rows.push(Row { segment, indexes, clip: Clip::ALL, end: Some(end) });
     }
 
@@ -149,9 +152,9 @@ impl Contents {
     }
 
     /// The indexes of a rotated segment are in its footer now.
-    pub(crate) fn seal(&mut self, number: u32, footer: Footer) {
+    pub(crate) fn seal(&mut self, number: u32, sealed: Sealed) {
         if let Some(row) = self.rows.iter_mut().find(|row| row.number() == number) {
-            row.indexes = Indexes::Sealed(Arc::new(Members::from_parts(footer.runs, footer.offsets)));
+            row.indexes = Indexes::Sealed(Arc::new(sealed));
             self.publish_rows();
         }
     }
@@ -173,9 +176,8 @@ impl Contents {
         let mut lost = self.lost.iter().filter(|range| range.segment == row.number()).peekable();
         let is_whole = row.segment.gap.is_none() && !salvages;
         let is_told = is_whole || lost.peek().is_some();
-        let had_entries = row.has_entries() || lost.peek().is_some();
         let is_hidden = |range: &LostRange| range.last < row.clip.lo || range.first > row.clip.hi;
-        is_told && had_entries && row.count() == 0 && lost.all(is_hidden)
+        is_told && row.count() == 0 && lost.all(is_hidden)
     }
 
     /// Drops the first `count` segments, whose indexes become free.
@@ -186,6 +188,9 @@ impl Contents {
         };
         self.hidden = last.clip;
         self.state = raised_floor(self.state, first.segment.stamp.state.next, self.hidden);
+        let first = first.number();
+        self.lost.retain(|range| range.segment >= first);
+        note_removed(&self.index, &self.rows[..count]);
         let retired: Vec<_> = self.rows.drain(..count).map(|row| row.segment).collect();
         let index = self.index.clone();
         index.take_away(|| {
@@ -196,10 +201,26 @@ impl Contents {
         retired
     }
 
+    /// Takes the place of `old` in the index that readers share, because the log was read anew. What stood from `cut` on,
+    /// if there is such a position, is not to be trusted any more.
+    pub(crate) fn take_over(&mut self, old: &Contents, cut: Option<Position>) {
+        let is_here = |row: &Row| self.rows.iter().any(|other| other.number() == row.number());
+        let gone: Vec<Row> = old.rows.iter().filter(|row| !is_here(row)).cloned().collect();
+        note_removed(&old.index, &gone);
+        old.index.take_away(|| {
+            gone.iter().for_each(|row| row.segment.retire());
+            old.meta.write().clone_from(&self.meta.read());
+            old.index.adopt(&self.index, cut);
+        });
+        (self.index, self.meta) = (old.index.clone(), old.meta.clone());
+    }
+
     /// Changes what one record at `position` changes. Entries become visible when the tail is published behind them.
     pub(crate) fn apply(&mut self, op: Op, payload: &[u8], position: Position) {
         match op {
             Op::Put(index) => {
+                // An index that retention has freed may stand behind the deletion of its last entry.
+                self.journal.tombstones.remove(&index);
                 self.tmp.insert(index, position.offset32());
                 self.index.added(index);
                 if self.state.next.admits(index) {
@@ -223,11 +244,17 @@ impl Contents {
         }
     }
 
+    /// What a truncation takes beside entries: nobody misses what was lost there.
+    fn hide(&mut self, truncation: Truncation) {
+        self.hidden.truncate(truncation);
+        self.lost.iter_mut().for_each(|range| range.truncate(truncation));
+    }
+
     fn truncate(&mut self, at: TruncationAt) {
         self.state = truncated(self.state, at.truncation);
         let earlier = self.rows.len().saturating_sub(1);
         truncate_rows(&mut self.rows[..earlier], at.truncation);
-        self.hidden.truncate(at.truncation);
+        self.hide(at.truncation);
         let mut clip = Clip::ALL;
         clip.truncate(at.truncation);
         self.tmp.truncate(clip);
@@ -245,7 +272,7 @@ impl Contents {
         let number = at.position.segment_number();
         let earlier = self.rows.partition_point(|row| row.number() < number);
         truncate_rows(&mut self.rows[..earlier], at.truncation);
-        self.hidden.truncate(at.truncation);
+        self.hide(at.truncation);
         if self.rows.get(earlier).is_some_and(|row| row.number() == number) {
             self.tmp.truncate_before(at.position.offset32(), clip);
         }
@@ -324,6 +351,12 @@ impl Contents {
         }
         Ok(())
     }
+}
+
+/// Tells whoever follows the log that entries went with these segments.
+fn note_removed(index: &Index, rows: &[Row]) {
+    let last = rows.iter().rev().find(|row| row.count() != 0);
+    index.note_removed(last.map_or(0, Row::number));
 }
 
 /// The state behind a truncation.

@@ -22,6 +22,8 @@ pub(crate) struct Dir {
     pub(crate) names: Names,
     pub(crate) files: Arc<Files>,
     pub(crate) manifest: Mutex<ManifestFile>,
+    /// Whether open may ask the kernel to read anew what it has in memory. Not beside a writer.
+    pub(crate) drops_cache: bool,
 }
 
 /// The manifest and what it says now; changed under its lock only.
@@ -67,6 +69,7 @@ impl Dir {
             names: Names::new(&options.prefix),
             files: Arc::new(Files::new(options.fs.clone(), options.max_open_files)),
             manifest: Mutex::new(ManifestFile { now: manifest, file: None }),
+            drops_cache: true,
         }
     }
 

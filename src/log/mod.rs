@@ -8,27 +8,27 @@ mod contents;
 mod dir;
 mod group;
 mod rotate;
+mod view;
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
-use crate::format::{Framer, Header, Predecessor, State};
+use crate::format::{Framer, Header, Predecessor};
 use crate::fs::{Lock, Region};
-use crate::index::Index;
 use crate::latch::Latch;
 use crate::options::{Options, SyncPolicy};
 use crate::position::Position;
 use crate::segment::{Active, Segment};
-use crate::stats::Counters;
 
 pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};
 pub(crate) use group::{Group, Op, Value, encode_value};
+pub(crate) use view::{Foreign, View};
 
 /// Rotated segments that may wait to be sealed before the writer waits for them.
 const ROTATED_MAX: usize = 8;
@@ -42,23 +42,13 @@ const OVERHEAD_BYTES: u64 = 128;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Log {
-    pub(crate) options: Options,
-    pub(crate) dir: Dir,
+    pub(crate) view: Arc<View>,
     pub(crate) latch: Latch,
-    pub(crate) index: Arc<Index>,
-    pub(crate) meta: Arc<parking_lot::RwLock<Meta>>,
-    pub(crate) counters: Counters,
     pub(crate) writer: Mutex<Writer>,
     /// With the writer lock: the keeper has something to do.
     pub(crate) wish: Condvar,
     /// With the writer lock: the keeper has done something.
     pub(crate) done: Condvar,
-    /// Everything before this position is durable.
-    durable: AtomicU64,
-    /// What `append` will probably take; encoding with it outside the lock saves doing it inside.
-    pub(crate) next_guess: AtomicU64,
-    /// Reads are refused.
-    pub(crate) is_closed: AtomicBool,
     /// Held until the log is closed, or all threads that may write are gone.
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -126,33 +116,25 @@ impl std::fmt::Debug for Rotated {
 /// Gives up the writer lock until the keeper has done something.
 pub(crate) type Wait<'a> = &'a dyn Fn(&mut MutexGuard<'_, Writer>) -> Result<()>;
 
+impl Deref for Log {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
 impl Log {
     pub(crate) fn new(options: Options, dir: Dir, writer: Writer, durable: Position) -> Self {
+        let (index, meta) = (writer.contents.index.clone(), writer.contents.meta.clone());
         Log {
-            options,
-            dir,
+            view: Arc::new(View::new(options, dir, index, meta, durable)),
             latch: Latch::default(),
-            index: writer.contents.index.clone(),
-            meta: writer.contents.meta.clone(),
-            counters: Counters::default(),
             writer: Mutex::new(writer),
             wish: Condvar::new(),
             done: Condvar::new(),
-            durable: AtomicU64::new(durable.to_word()),
-            next_guess: AtomicU64::new(1),
-            is_closed: AtomicBool::new(false),
             lock: Mutex::new(None),
         }
-    }
-
-    /// Everything before this position is durable.
-    pub(crate) fn durable(&self) -> Position {
-        Position::from_word(self.durable.load(Ordering::Acquire))
-    }
-
-    /// A sync that was issued when the log ended at `position` has returned, for this and all segments before.
-    pub(crate) fn advance_durable(&self, position: Position) {
-        self.durable.fetch_max(position.to_word(), Ordering::AcqRel);
     }
 
     /// W has moved on: after a while of idleness the keeper says so in the log.
@@ -191,7 +173,7 @@ impl Log {
 
     /// Lets others open the log; this one is over.
     pub(crate) fn release(&self) {
-        self.is_closed.store(true, Ordering::Release);
+        self.view.close();
         let mut writer = self.writer.lock();
         writer.ended = writer.end();
         (writer.active, writer.spare) = (None, None);
@@ -200,7 +182,7 @@ impl Log {
         *self.lock.lock() = None;
     }
 
-    pub(crate) fn check_open(&self, writer: &Writer) -> Result<()> {
+    pub(crate) fn check_writable(&self, writer: &Writer) -> Result<()> {
         if writer.is_closed {
             return Err(Error::Closed);
         }
@@ -212,6 +194,7 @@ impl Log {
         let mut writer = self.writer.lock();
         writer.contents.publish_rows();
         self.index.publish(writer.tail());
+        self.set_state(&writer.contents.state);
         // What should have gone before a crash goes now.
         writer.wishes.retention = true;
     }
@@ -255,10 +238,6 @@ impl Writer {
     /// Where the log ends.
     pub(crate) fn tail(&self) -> Position {
         self.end().map_or(Position::ZERO, |end| Position::new(end.number, end.end))
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.contents.state
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct ScannedSegment {
     pub(crate) segment: Arc<Segment>,
     pub(crate) end: u32,
     pub(crate) log_number: u32,
+    /// Where the last fragment of its last record stands.
+    pub(crate) last_fragment: u32,
     pub(crate) tmp: Arc<crate::index::Tmp>,
     pub(crate) journal: Journal,
     /// A whole footer that agrees with the scan stands behind the records.
@@ -215,7 +217,7 @@ impl Judge<'_> {
         if first <= last {
             let damage = &mut self.report.damage[place];
             damage.indexes = Some((first, last));
-            self.out.contents.lost.push(LostRange { segment: damage.segment as u32, first, last });
+            self.out.contents.lost.push(LostRange::new(damage.segment as u32, first, last));
         }
     }
 

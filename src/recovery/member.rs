@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    Bad, EntryRecord, Footer, Gap, Kind, MetaRecord, Predecessor, Tombstone, Truncation, decode_watermark,
+    Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
+    decode_watermark,
 };
 use crate::index::LostRange;
 use crate::log::{Journal, Op, now_ms};
 use crate::position::Position;
-use crate::segment::{Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer};
+use crate::segment::{
+    Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
+};
 
 use super::judge::{Judge, OnDamage, ScannedSegment};
 use super::report::Damage;
@@ -54,22 +57,22 @@ impl Judge<'_> {
         if around.was_durable
             && !self.rules.reads_all
             && let Some(end) = around.known_end
-            && let Some((trailer, footer)) = read_footer(&*member.file, &member.path, &member.header)?
+            && let Some((trailer, footer)) = read_summary(&*member.file, &member.path, &member.header)?
             && (trailer.data_end, trailer.log_number) == (end.end, end.log_number)
         {
-            self.adopt(member, &footer, end, trailer.last_write_ms);
+            self.adopt(member, trailer, footer, end);
             return Ok(true);
         }
         self.scan(member, around)
     }
 
-    fn adopt(&mut self, member: Member, footer: &Footer, end: Predecessor, last_write_ms: u64) {
-        if let Some(first) = footer.runs.first() {
-            self.bound_damage(first.first);
+    fn adopt(&mut self, member: Member, trailer: Trailer, footer: Summary, end: Predecessor) {
+        if let Some((first, _)) = trailer.indexes {
+            self.bound_damage(first);
         }
         let segment = self.segment(&member, footer.resumes.clone(), None);
-        segment.last_write_ms.store(last_write_ms, Ordering::Relaxed);
-        self.out.contents.adopt_sealed(segment, footer, end.end);
+        segment.last_write_ms.store(trailer.last_write_ms, Ordering::Relaxed);
+        self.out.contents.adopt_sealed(segment, trailer, footer, end.end);
         self.out.end = Some(end);
     }
 
@@ -91,7 +94,7 @@ impl Judge<'_> {
         let limit = around.known_end.map_or(u32::MAX, |end| end.end);
         let mut scan = Scan::new(Window::new(member.file.clone(), &member.path)?, member.header);
         let Records { stop, gap, has_records } = self.read_records(&mut scan, &member, limit)?;
-        let (physical_end, log_number) = (scan.end(), scan.log_number());
+        let (physical_end, log_number, last_fragment) = (scan.end(), scan.log_number(), scan.last_fragment());
         self.report.scanned_bytes += u64::from(physical_end);
         let end = match gap {
             Some((_, gap)) => gap.end,
@@ -120,6 +123,7 @@ impl Judge<'_> {
             segment,
             end,
             log_number,
+            last_fragment,
             tmp,
             journal: Journal::default(),
             is_sealed: here.is_sealed || gap.is_some(),
@@ -258,7 +262,7 @@ impl Judge<'_> {
 
     fn note_gap(&mut self, member: &Member, from: u32, gap: Gap) {
         if let Some((first, last)) = gap.indexes {
-            self.out.contents.lost.push(LostRange { segment: member.number, first, last });
+            self.out.contents.lost.push(LostRange::new(member.number, first, last));
         }
         self.report.gaps.push(Damage {
             path: member.path.clone(),
@@ -272,32 +276,48 @@ impl Judge<'_> {
 
     /// Applies one record; says whether it makes the segment more than its stamps.
     fn apply(&mut self, number: u32, path: &Path, scanned: &Scanned) -> Result<bool> {
-        let payload = &scanned.payload;
-        let malformed = |what| Error::damaged(path, scanned.start.into(), format!("malformed {what}"));
-        let op = match scanned.record.kind {
-            Kind::Entry => {
-                let entry = EntryRecord::decode(payload).map_err(|e| malformed(e.0))?;
-                self.bound_damage(entry.index);
-                Op::Put(entry.index)
+        let found = op_of(scanned).map_err(|e| Error::damaged(path, scanned.start.into(), e.to_string()))?;
+        match found {
+            Found::Op(op) => {
+                if let Op::Put(index) = op {
+                    self.bound_damage(index);
+                }
+                self.out.contents.apply(op, &scanned.payload, Position::new(number, scanned.start));
+                Ok(true)
             }
-            Kind::Tombstone => Op::Delete(Tombstone::decode(payload).map_err(|e| malformed(e.0))?.index),
-            Kind::Truncation => Op::Truncate(Truncation::decode(payload).map_err(|e| malformed(e.0))?),
-            Kind::Meta => {
-                MetaRecord::decode(payload).map_err(|e| malformed(e.0))?;
-                Op::Meta
-            }
-            Kind::Watermark => {
-                let durable = decode_watermark(payload).map_err(|e| malformed(e.0))?;
+            Found::Durable(durable) => {
                 self.out.durable = self.out.durable.max(durable);
                 self.out.marked = self.out.marked.max(durable);
-                return Ok(false);
+                Ok(false)
             }
-            Kind::Resume => return Ok(true),
-            Kind::HeadStamp | Kind::Gap | Kind::Padding | Kind::Footer => return Ok(false),
-        };
-        self.out.contents.apply(op, payload, Position::new(number, scanned.start));
-        Ok(true)
+            Found::Nothing => Ok(scanned.record.kind == Kind::Resume),
+        }
     }
+}
+
+/// What a record says.
+pub(super) enum Found {
+    /// It changes the contents of the log.
+    Op(Op),
+    /// Everything before this position is durable.
+    Durable(Position),
+    Nothing,
+}
+
+/// Takes a record apart.
+pub(super) fn op_of(scanned: &Scanned) -> std::result::Result<Found, Malformed> {
+    let payload = &scanned.payload;
+    Ok(Found::Op(match scanned.record.kind {
+        Kind::Entry => Op::Put(EntryRecord::decode(payload)?.index),
+        Kind::Tombstone => Op::Delete(Tombstone::decode(payload)?.index),
+        Kind::Truncation => Op::Truncate(Truncation::decode(payload)?),
+        Kind::Meta => {
+            MetaRecord::decode(payload)?;
+            Op::Meta
+        }
+        Kind::Watermark => return Ok(Found::Durable(decode_watermark(payload)?)),
+        Kind::Resume | Kind::HeadStamp | Kind::Gap | Kind::Padding | Kind::Footer => return Ok(Found::Nothing),
+    }))
 }
 
 /// What stands behind the records of one segment.

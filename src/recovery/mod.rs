@@ -9,6 +9,7 @@ mod member;
 mod report;
 mod settle;
 mod survey;
+mod tailer;
 
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use survey::{Survey, survey_knowing};
 pub(crate) use judge::{Judgement, OnDamage, Rules, judge};
 pub use report::{Damage, RecoveryReport, TornTail};
 pub(crate) use survey::{Link, survey};
+pub(crate) use tailer::open_read_only;
 
 /// An open log, and the lock that keeps others out.
 pub(crate) struct Opened {
@@ -41,7 +43,12 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
     let lock = lock(&options, &dir)?;
     let started = Instant::now();
     let mut report = RecoveryReport::default();
-    let (judgement, found) = examine(&options, &dir, &mut report)?;
+    let rules = Rules {
+        on_damage: if options.recovery == RecoveryMode::Salvage { OnDamage::Continue } else { OnDamage::Stop },
+        reads_all: options.recovery == RecoveryMode::Strict,
+    };
+    let (judgement, found) = examine(&options, &dir, rules, &mut report)?;
+    check_order(&options, &judgement)?;
     let must_stop = may_write(&options, &judgement, &report)?;
     report.read_duration = started.elapsed();
 
@@ -57,7 +64,7 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
             Err(cause) if options.allow_read_only => {
                 latch.set_read_only(cause);
                 report = RecoveryReport::default();
-                read_only(examine(&options, &dir, &mut report)?.0)
+                read_only(examine(&options, &dir, rules, &mut report)?.0)
             }
             Err(cause) => {
                 return Err(Error::ReadOnly { cause: std::sync::Arc::new(cause) });
@@ -76,15 +83,11 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
 }
 
 /// Reads the log as it is; changes nothing.
-fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<(Judgement, Found)> {
+fn examine(options: &Options, dir: &Dir, rules: Rules, report: &mut RecoveryReport) -> Result<(Judgement, Found)> {
     let survey = survey(dir)?;
     if survey.chain.is_empty() && survey.manifest.is_none() && !options.create {
         return Err(Error::NotFound { path: options.dir.clone() });
     }
-    let rules = Rules {
-        on_damage: if options.recovery == RecoveryMode::Salvage { OnDamage::Continue } else { OnDamage::Stop },
-        reads_all: options.recovery == RecoveryMode::Strict,
-    };
     let mut found = take_found(dir, &survey, report);
     let mut judgement = judge(dir, survey, Contents::new(options), rules, report)?;
     let durable = judgement.durable;
@@ -95,7 +98,7 @@ fn examine(options: &Options, dir: &Dir, report: &mut RecoveryReport) -> Result<
         found = take_found(dir, &survey, report);
         judgement = judge(dir, survey, Contents::new(options), rules, report)?;
     }
-    conclude(options, judgement, found, report)
+    conclude(judgement, found, report)
 }
 
 /// Creates the directory, durably, and takes the lock in it.
@@ -136,19 +139,8 @@ fn take_found(dir: &Dir, survey: &Survey, report: &mut RecoveryReport) -> Found 
 }
 
 /// What follows once all records are read: the state, the index, and whether the end is clean.
-fn conclude(
-    options: &Options,
-    mut judgement: Judgement,
-    mut found: Found,
-    report: &mut RecoveryReport,
-) -> Result<(Judgement, Found)> {
+fn conclude(mut judgement: Judgement, mut found: Found, report: &mut RecoveryReport) -> Result<(Judgement, Found)> {
     let contents = &mut judgement.contents;
-    if let Some(first) = contents.rows().first() {
-        let (stored, asked) = (first.segment.stamp.state.order, options.index_order);
-        if stored != asked {
-            return Err(Error::IndexOrderStored { stored, asked });
-        }
-    }
     contents.raise_floor();
     contents.publish_rows();
     contents.recount();
@@ -171,6 +163,15 @@ fn conclude(
         && is_one_spare;
     report.is_clean = found.is_clean && !report.is_damaged();
     Ok((judgement, found))
+}
+
+/// The order of indexes is fixed when a log is created.
+fn check_order(options: &Options, judgement: &Judgement) -> Result<()> {
+    let stored = judgement.contents.rows().first().map(|first| first.segment.stamp.state.order);
+    match (stored, options.index_order) {
+        (Some(stored), asked) if stored != asked => Err(Error::IndexOrderStored { stored, asked }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the mode allows to write: `Some` is why the log is open for reading only.

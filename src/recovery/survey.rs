@@ -103,7 +103,7 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     for number in numbers {
         // Before a byte of it is read, so that all that is read agrees. Best effort, above W only: what the page cache
         // alone vouches for is written back in any case.
-        let drops_cache = manifest.is_some_and(|m| u64::from(number) > m.durable.segment());
+        let drops_cache = dir.drops_cache && manifest.is_some_and(|m| u64::from(number) > m.durable.segment());
         candidates.insert(number, look_at(dir, number, drops_cache)?);
     }
     let log_id = manifest.map(|m| m.log_id).filter(|id| *id != 0).or_else(|| most_common_id(&candidates));
@@ -157,6 +157,16 @@ fn look_at(dir: &Dir, number: u32, drops_cache: bool) -> Result<Candidate> {
     };
     let stamp_end = scan.end();
     Ok(Candidate::Member(Box::new(Member { number, path, file, header, stamp, stamp_end })))
+}
+
+/// The segment file with this number, if it has a valid head stamp. It may be gone by now.
+pub(super) fn look_for_member(dir: &Dir, number: u32) -> Result<Option<Member>> {
+    match look_at(dir, number, false) {
+        Ok(Candidate::Member(member)) => Ok(Some(*member)),
+        Ok(Candidate::Bare { .. }) => Ok(None),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether nothing stands behind the header, as far as it can be read.

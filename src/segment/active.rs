@@ -29,6 +29,7 @@ pub(crate) struct Active {
 impl Active {
     pub(crate) fn new(segment: Arc<Segment>, region: Arc<dyn Region>, end: u32, log_number: u32) -> Self {
         let framer = Framer { checksum: segment.header.checksum, log_number };
+        segment.set_region(region.clone());
         Active { segment, region, framer, end, records_end: end, has_records: false, frame: Vec::new() }
     }
 

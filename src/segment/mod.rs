@@ -3,27 +3,32 @@
 #![deny(clippy::unwrap_used, clippy::expect_used)]
 
 mod active;
+mod ahead;
 mod files;
+mod read;
 mod scan;
 mod sealed;
 mod search;
 mod write_back;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::format::{Bad, Expect, HEADER_BYTES, HeadStamp, Header, Kind, Part, block_rest, read_fragment};
-use crate::fs::File;
+use crate::format::{HEADER_BYTES, HeadStamp, Header};
+use crate::fs::{File, Region};
 
 pub(crate) use active::Active;
+pub(crate) use ahead::{Ahead, Toward};
 pub(crate) use files::Files;
+pub(crate) use read::{Block, Record};
 pub(crate) use scan::{Scan, Scanned, Stop, Window};
-pub(crate) use sealed::{read_footer, seal};
+pub(crate) use sealed::{read_footer, read_summary, seal};
 pub(crate) use search::{Evidence, evidence, next_fragment};
 pub(crate) use write_back::{erase, write_back};
 
@@ -51,7 +56,11 @@ pub(crate) struct Segment {
     files: Arc<Files>,
     /// The descriptor it is or was written through: write-back errors are reported to it, so that it is kept until
     /// all is durable.
-    own: RwLock<Option<Arc<dyn File>>>,
+    own: ArcSwapOption<Arc<dyn File>>,
+    /// Where it is written, while it is: what was placed lately can be read there without a system call.
+    region: ArcSwapOption<Arc<dyn Region>>,
+    /// The whole file, where sealed segments are read through a mapping.
+    map: OnceLock<Bytes>,
     /// Held across a sync, so that one sync of the file is in flight at a time.
     synced: Mutex<Synced>,
     retired: AtomicBool,
@@ -79,13 +88,6 @@ pub(crate) enum Extent {
     Footer,
 }
 
-/// A record read by its position.
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) kind: Kind,
-    pub(crate) payload: Bytes,
-}
-
 impl Segment {
     pub(crate) fn new(
         files: Arc<Files>,
@@ -107,7 +109,9 @@ impl Segment {
             last_write_ms,
             files,
             synced: Mutex::new(if own.is_none() { Synced::Complete } else { Synced::Open }),
-            own: RwLock::new(own),
+            own: ArcSwapOption::new(own.map(Arc::new)),
+            region: ArcSwapOption::empty(),
+            map: OnceLock::new(),
             retired: AtomicBool::new(false),
         }
     }
@@ -121,11 +125,27 @@ impl Segment {
         segment
     }
 
+    /// The file, for reading.
     pub(crate) fn file(&self) -> Result<Arc<dyn File>> {
-        if let Some(file) = self.own.read().clone() {
-            return Ok(file);
+        if let Some(own) = &*self.own.load() {
+            return Ok(Arc::clone(own));
         }
-        self.files.get(self.number, &self.path)
+        let file = self.files.get(self.number, &self.path)?;
+        if self.is_retired() {
+            // Retired meanwhile: its descriptor is not to keep the space of a removed file.
+            self.files.forget(self.number);
+        }
+        Ok(file)
+    }
+
+    /// The segment is written through `region` from now on.
+    pub(crate) fn set_region(&self, region: Arc<dyn Region>) {
+        self.region.store(Some(Arc::new(region)));
+    }
+
+    /// Nothing more is written.
+    pub(crate) fn drop_region(&self) {
+        self.region.store(None);
     }
 
     /// Makes placed bytes durable; says whether there was anything to do.
@@ -140,7 +160,7 @@ impl Segment {
             Synced::Complete if extent != Extent::Footer => return Ok(false),
             Synced::Complete | Synced::Open => {}
         }
-        let Some(file) = self.own.read().clone() else { return Ok(false) };
+        let Some(file) = self.own.load_full() else { return Ok(false) };
         if let Err(e) = file.sync() {
             let error = Error::io("sync", &self.path, e);
             *synced = Synced::Failed(error.clone());
@@ -154,7 +174,8 @@ impl Segment {
 
     /// Gives the descriptor back to the bounded set; the segment is durable to its end.
     pub(crate) fn release_file(&self) {
-        *self.own.write() = None;
+        self.own.store(None);
+        self.drop_region();
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -166,103 +187,6 @@ impl Segment {
         self.retired.store(true, Ordering::Release);
         self.files.forget(self.number);
         self.release_file();
-    }
-
-    /// The log number in force at `offset`.
-    fn log_number_at(&self, offset: u32) -> u32 {
-        let before = self.resumes.partition_point(|(at, _)| *at < offset);
-        before.checked_sub(1).map_or(self.header.log_number, |last| self.resumes[last].1)
-    }
-
-    /// Reads the record at `offset` with one positioned read of `guess` bytes, and more only where it is longer.
-    /// Nothing at or behind `end` is taken for part of it.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] where the bytes fail their checksum; none of them is returned.
-    pub(crate) fn read(&self, offset: u32, guess: usize, end: u32) -> Result<Record> {
-        if let Some((from, to)) = self.gap
-            && (from..to).contains(&offset)
-        {
-            return Err(Error::Lost { segment: self.number.into() });
-        }
-        let file = self.file()?;
-        let room = end.saturating_sub(offset) as usize;
-        let mut bytes = vec![0; guess.max(64).min(room)];
-        self.fill(&*file, offset, &mut bytes, 0)?;
-        loop {
-            match self.assemble(offset, &bytes) {
-                Ok(found) => return Ok(found.into_record(bytes)),
-                Err((Bad::Short, _)) if bytes.len() < room => {
-                    let from = bytes.len();
-                    bytes.resize(self.longer(&bytes).min(room), 0);
-                    self.fill(&*file, offset, &mut bytes, from)?;
-                }
-                Err((why, at)) => return Err(Error::damaged(&self.path, at.into(), why.to_string())),
-            }
-        }
-    }
-
-    /// How much to read next: all of a record that says so itself, else twice as much.
-    fn longer(&self, bytes: &[u8]) -> usize {
-        let header = self.header.checksum.fragment_header_bytes();
-        let fields = bytes.get(self.header.checksum.sum_bytes()..header);
-        let own = fields.map_or(0, |fields| header + usize::from(u16::from_le_bytes([fields[0], fields[1]])));
-        if own > bytes.len() { own } else { (2 * bytes.len()).max(128 << 10) }
-    }
-
-    fn fill(&self, file: &dyn File, offset: u32, bytes: &mut [u8], from: usize) -> Result<()> {
-        let read = file
-            .read_at(&mut bytes[from..], u64::from(offset) + from as u64)
-            .map_err(|e| Error::io("read", &self.path, e))?;
-        if from + read < bytes.len() {
-            return Err(Error::damaged(&self.path, u64::from(offset), "the file ends inside a record"));
-        }
-        Ok(())
-    }
-
-    /// The record that starts at `offset`, within `bytes` from there on.
-    fn assemble(&self, offset: u32, bytes: &[u8]) -> std::result::Result<Assembled, (Bad, u32)> {
-        let header = self.header.checksum.fragment_header_bytes();
-        let expect = Expect::Exact(self.log_number_at(offset));
-        let (mut at, mut previous, mut record, mut joined) = (offset, None, None, Vec::new());
-        loop {
-            if (block_rest(at) as usize) < header {
-                at += block_rest(at);
-            }
-            let rest = bytes.get((at - offset) as usize..).unwrap_or_default();
-            let fragment = read_fragment(self.header.checksum, rest, at, expect, previous).map_err(|why| (why, at))?;
-            if !scan::follows(record, &fragment) {
-                return Err((Bad::Sequence, at));
-            }
-            let payload_at = (at - offset) as usize + header;
-            let kind = fragment.record.kind;
-            match fragment.part {
-                Part::Full => {
-                    return Ok(Assembled::Whole { kind, from: payload_at, to: payload_at + fragment.payload.len() });
-                }
-                Part::Last => {
-                    joined.extend_from_slice(fragment.payload);
-                    return Ok(Assembled::Joined { kind, payload: joined });
-                }
-                Part::First | Part::Middle => joined.extend_from_slice(fragment.payload),
-            }
-            (at, previous, record) = (fragment.end, Some(fragment.sum), Some(fragment.record));
-        }
-    }
-}
-
-/// A record found in a buffer: a part of it, or joined from several fragments.
-enum Assembled {
-    Whole { kind: Kind, from: usize, to: usize },
-    Joined { kind: Kind, payload: Vec<u8> },
-}
-
-impl Assembled {
-    fn into_record(self, bytes: Vec<u8>) -> Record {
-        match self {
-            Assembled::Whole { kind, from, to } => Record { kind, payload: Bytes::from(bytes).slice(from..to) },
-            Assembled::Joined { kind, payload } => Record { kind, payload: payload.into() },
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 use crate::format::{
     BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest, read_fragment,
@@ -9,7 +11,7 @@ use crate::format::{
 use crate::fs::File;
 
 /// How much is read at once: many blocks, so that a scan runs at the speed of sequential reads.
-const WINDOW_BYTES: usize = 16 * BLOCK_BYTES as usize;
+const WINDOW_BYTES: usize = 8 * BLOCK_BYTES as usize;
 
 /// A piece of a file in memory, moved along as it is read.
 pub(crate) struct Window {
@@ -17,8 +19,10 @@ pub(crate) struct Window {
     path: std::path::PathBuf,
     size: u64,
     start: u64,
-    bytes: Vec<u8>,
+    bytes: Bytes,
+    /// How much is read next, and at most: a look at a few records reads little.
     ahead: usize,
+    most: usize,
 }
 
 impl Window {
@@ -26,12 +30,34 @@ impl Window {
         let size = file.size().map_err(|e| Error::io("read the size of", path, e))?;
         // No segment reaches so far; what lies beyond is foreign and would overflow the 32-bit offsets.
         let size = size.min(u64::from(u32::MAX - 2 * BLOCK_BYTES));
-        Ok(Window { file, path: path.to_owned(), size, start: 0, bytes: Vec::new(), ahead: WINDOW_BYTES })
+        Ok(Window {
+            file,
+            path: path.to_owned(),
+            size,
+            start: 0,
+            bytes: Bytes::new(),
+            ahead: BLOCK_BYTES as usize,
+            most: WINDOW_BYTES,
+        })
+    }
+
+    /// A window onto the first `limit` bytes, all of which are there.
+    pub(crate) fn within(file: Arc<dyn File>, path: &std::path::Path, limit: u32) -> Self {
+        let ahead = BLOCK_BYTES as usize;
+        Window {
+            file,
+            path: path.to_owned(),
+            size: limit.into(),
+            start: 0,
+            bytes: Bytes::new(),
+            ahead,
+            most: WINDOW_BYTES,
+        }
     }
 
     /// Reads no more than it must, for a look at the head of a file.
     pub(crate) fn narrow(mut self) -> Self {
-        self.ahead = BLOCK_BYTES as usize;
+        self.most = BLOCK_BYTES as usize;
         self
     }
 
@@ -51,14 +77,23 @@ impl Window {
             let start = at - at % u64::from(BLOCK_BYTES);
             let wanted =
                 (self.size.saturating_sub(start)).min(self.ahead.max(len + BLOCK_BYTES as usize) as u64) as usize;
-            self.bytes.resize(wanted, 0);
-            let read = self.file.read_at(&mut self.bytes, start).map_err(|e| Error::io("read", &self.path, e))?;
-            self.bytes.truncate(read);
-            self.start = start;
+            // The memory is used again, unless somebody holds a record in it.
+            let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
+            bytes.resize(wanted, 0);
+            let read = self.file.read_at(&mut bytes, start).map_err(|e| Error::io("read", &self.path, e))?;
+            bytes.truncate(read);
+            (self.start, self.bytes) = (start, bytes.freeze());
+            self.ahead = (4 * self.ahead).min(self.most);
         }
         let from = (at.saturating_sub(self.start) as usize).min(self.bytes.len());
         let to = (end.saturating_sub(self.start) as usize).clamp(from, self.bytes.len());
         Ok(&self.bytes[from..to])
+    }
+
+    /// Bytes that were read last, at `at`.
+    fn part(&self, at: u32, len: usize) -> Bytes {
+        let from = (u64::from(at) - self.start) as usize;
+        self.bytes.slice(from..from + len)
     }
 
     /// The first offset at or behind `from` that does not hold zero.
@@ -92,7 +127,7 @@ pub(crate) struct Scanned {
     pub(crate) record: RecordType,
     /// Offset of its first fragment.
     pub(crate) start: u32,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
 }
 
 /// Where a scan ended and what stands there. `at` is the offset behind the last whole batch.
@@ -115,6 +150,9 @@ pub(crate) struct Scan {
     log_number: u32,
     /// Behind the last whole batch.
     end: u32,
+    /// The last fragment that was read, and that of the last whole batch.
+    fragment: u32,
+    last_fragment: u32,
     /// Log numbers that came into force, by the offset of their resume record.
     pub(crate) resumes: Vec<(u32, u32)>,
 }
@@ -122,7 +160,15 @@ pub(crate) struct Scan {
 impl Scan {
     /// Starts behind the header.
     pub(crate) fn new(window: Window, header: Header) -> Self {
-        Scan { window, header, log_number: header.log_number, end: HEADER_BYTES, resumes: Vec::new() }
+        Scan {
+            window,
+            header,
+            log_number: header.log_number,
+            end: HEADER_BYTES,
+            fragment: 0,
+            last_fragment: 0,
+            resumes: Vec::new(),
+        }
     }
 
     /// Goes on at `at`, where `log_number` is in force.
@@ -136,9 +182,24 @@ impl Scan {
         self.end
     }
 
+    /// Where the last fragment before it stands.
+    pub(crate) fn last_fragment(&self) -> u32 {
+        self.last_fragment
+    }
+
     /// The log number in force there.
     pub(crate) fn log_number(&self) -> u32 {
         self.log_number
+    }
+
+    /// More of the file is there: `limit` bytes by now. Nothing behind the old limit was read ahead.
+    pub(crate) fn extend(&mut self, limit: u32) {
+        self.window.size = limit.into();
+    }
+
+    /// Reads anew what was read ahead.
+    pub(crate) fn forget(&mut self) {
+        self.window.bytes = Bytes::new();
     }
 
     pub(crate) fn into_window(self) -> Window {
@@ -175,7 +236,7 @@ impl Scan {
             batch.push(scanned);
             at = end;
             if record.ends {
-                self.end = end;
+                (self.end, self.last_fragment) = (end, self.fragment);
                 return Ok(None);
             }
         }
@@ -196,7 +257,7 @@ impl Scan {
     #[allow(clippy::type_complexity)]
     fn record(&mut self, at: u32) -> Result<std::result::Result<(Scanned, u32), (u32, Bad)>> {
         let header_bytes = self.header.checksum.fragment_header_bytes() as u32;
-        let (mut at, mut start, mut payload, mut previous) = (at, None, Vec::new(), None);
+        let (mut at, mut start, mut joined, mut previous) = (at, None, Vec::new(), None);
         let mut record: Option<RecordType> = None;
         loop {
             let rest = block_rest(at);
@@ -217,15 +278,20 @@ impl Scan {
                 return Ok(Err((at, Bad::Sequence)));
             }
             let end = fragment.end;
-            let is_last = matches!(fragment.part, Part::Full | Part::Last);
-            start.get_or_insert(at);
+            self.fragment = at;
+            let whole = fragment.record;
+            if fragment.part == Part::Full {
+                let payload_bytes = fragment.payload.len();
+                let payload = self.window.part(at + header_bytes, payload_bytes);
+                return Ok(Ok((Scanned { record: whole, start: at, payload }, end)));
+            }
+            joined.extend_from_slice(fragment.payload);
+            let start = *start.get_or_insert(at);
+            if fragment.part == Part::Last {
+                return Ok(Ok((Scanned { record: whole, start, payload: joined.into() }, end)));
+            }
             record = Some(fragment.record);
             previous = Some(fragment.sum);
-            payload.extend_from_slice(fragment.payload);
-            if is_last {
-                let scanned = Scanned { record: fragment.record, start: start.unwrap_or(at), payload };
-                return Ok(Ok((scanned, end)));
-            }
             at = end;
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::format::Truncation;
+use crate::format::{Next, Truncation};
 use crate::log::{Group, Op, Value};
 use crate::options::Durability;
 use crate::position::Position;
@@ -248,13 +248,13 @@ impl Store {
     pub fn rotate(&self) -> Result<()> {
         let log = self.log();
         let mut writer = log.writer.lock();
-        log.check_open(&writer)?;
+        log.check_writable(&writer)?;
         let old = match &writer.active {
             Some(active) if active.has_records => active.segment.number,
             _ => return Ok(()),
         };
         loop {
-            log.check_open(&writer)?;
+            log.check_writable(&writer)?;
             let is_active = writer.active.as_ref().is_some_and(|active| active.segment.number == old);
             let is_done = if is_active {
                 log.try_rotate(&mut writer)?;
@@ -294,8 +294,9 @@ impl Store {
         value: Value<'_, T>,
     ) -> Result<(Appended, Position)> {
         self.with_group(|group| {
-            let guess = self.log().next_guess.load(std::sync::atomic::Ordering::Relaxed);
-            group.put(index.unwrap_or(guess), key, value)?;
+            // What an append will probably take: encoding with it outside the lock saves doing it inside.
+            let guess = || if let Next::At(next) = self.log().next() { next } else { 1 };
+            group.put(index.unwrap_or_else(guess), key, value)?;
             group.appends = index.is_none();
             let mut position = Position::ZERO;
             let end = self.place(group, |placed| position = placed)?;

@@ -216,6 +216,17 @@ fn a_range_begins_at_the_right_entry_wherever_it_is_asked_to() {
     }
     let items: Vec<u64> = store.iter_from(kept).unwrap().map(|item| item.unwrap().index()).collect();
     assert_eq!(items, (13..=23).collect::<Vec<_>>());
+    for below in [0, 3, 11] {
+        match store.follow(below) {
+            Err(Error::Removed { first }) => assert_eq!(first, Some(12)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut follow = store.follow(20).unwrap();
+    for expected in 20..=23 {
+        assert_eq!(follow.try_next().unwrap().unwrap().index(), expected);
+    }
+    assert!(follow.try_next().unwrap().is_none());
 }
 
 #[test]

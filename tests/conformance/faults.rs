@@ -25,7 +25,7 @@ fn the_source_of_an_error_is_the_error_of_the_operating_system() {
     fs.inject(Fault::new(OpKind::Sync, EIO).on(".log"));
     let failed = store.write(2, "k", "v").unwrap_err();
     fs.inject(Fault::new(OpKind::Read, EIO).on(".log"));
-    let unreadable = store.get(1).unwrap_err();
+    let unreadable = store.iter().next().unwrap().unwrap_err();
     for error in [failed, unreadable] {
         let first = std::error::Error::source(&error);
         let sources = std::iter::successors(first, |error| error.source());

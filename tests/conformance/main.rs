@@ -18,6 +18,7 @@ mod gowal;
 mod gowal_limits;
 mod indexes;
 mod iterators;
+mod log_order;
 mod meta;
 mod nogodb;
 mod opening;

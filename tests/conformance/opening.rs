@@ -177,3 +177,22 @@ fn a_lost_manifest_is_reported_and_written_anew() {
         assert_holds(&store, 1..=9);
     }
 }
+
+#[test]
+fn a_read_only_open_beside_a_writer_leaves_no_trace() {
+    // X14
+    let dir = dir();
+    assert!(matches!(quick(&dir).open_read_only(), Err(Error::NotFound { .. })));
+    assert!(names(dir.path()).is_empty());
+    let store = inline(&dir).segment_entries(3).open().unwrap();
+    write_each(&store, 1..=10);
+    store.delete(4).unwrap();
+    let before = image(dir.path());
+    let reader = quick(&dir).open_read_only().unwrap();
+    assert!(matches!(quick(&dir).open(), Err(Error::Locked { .. })), "the writer still holds its lock");
+    assert_eq!(reader.iter().map(|entry| entry.unwrap().index()).collect::<Vec<_>>(), indexes(&store));
+    assert!(!reader.verify().unwrap().is_damaged());
+    drop(reader);
+    assert_eq!(image(dir.path()), before);
+    store.close().unwrap();
+}

@@ -159,11 +159,12 @@ fn the_entries_of_periodic_are_synced_in_the_background() {
 }
 
 #[test]
-fn random_reads_give_the_same_however_few_descriptors_are_kept_open() {
+fn random_reads_give_the_same_with_any_cache_and_few_descriptors() {
     // R16
     let dir = dir();
-    for (open_files, mapped) in [(1, true), (1, false), (256, true), (256, false)] {
-        let options = quick(&dir).max_open_files(open_files).mapped(mapped);
+    // Off, smaller than a block, smaller than a segment, larger than the log.
+    for (open_files, cache) in [(1, 0), (1, 1000), (256, 100_000), (256, 1 << 30)] {
+        let options = quick(&dir).max_open_files(open_files).cache_bytes(cache);
         let store = options.segment_bytes(64 << 10).open().unwrap();
         if store.is_empty() {
             for i in 0..500u64 {

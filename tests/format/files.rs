@@ -3,23 +3,16 @@
 use casklog::format::{Checksum, HEADER_BYTES, Header, HeaderError, MANIFEST_BYTES, Manifest, SLOT_BYTES};
 use quickcheck::QuickCheck;
 
-use crate::LOG_NUMBER;
 use crate::golden::{check, from_hex};
 use crate::model::{CHECKSUMS, position, sum};
+use crate::{LOG_ID, LOG_NUMBER};
 
 fn header(checksum: Checksum) -> Header {
-    Header { checksum, log_id: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, number: 7, log_number: LOG_NUMBER }
+    Header { checksum, log_id: LOG_ID, number: 7, log_number: LOG_NUMBER }
 }
 
 fn manifest() -> Manifest {
-    Manifest {
-        generation: 5,
-        log_id: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
-        first: 3,
-        last: 8,
-        next: 9,
-        durable: position(7, 4096),
-    }
+    Manifest { generation: 5, log_id: LOG_ID, first: 3, last: 8, next: 9, durable: position(7, 4096) }
 }
 
 pub(crate) const HEADER_CRC32: &str =

@@ -11,10 +11,15 @@ mod footers;
 mod forged;
 mod fragments;
 mod golden;
+mod members;
 mod model;
+mod pages;
 mod records;
 mod robustness;
 mod text;
+
+/// The log id in all goldens.
+const LOG_ID: u128 = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff;
 
 /// The log number in all goldens.
 const LOG_NUMBER: u32 = 0xa1b2_c3d4;

@@ -1,4 +1,7 @@
 //! A second, naive view of the format to compare with: records as values, a forger of fragments, a reader of records.
+//! And a generator of random numbers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use casklog::Position;
 use casklog::format::{
@@ -138,5 +141,34 @@ pub(crate) fn read_record(framer: &Framer, bytes: &[u8], at: u32) -> Result<(Rec
         if matches!(fragment.part, Part::Full | Part::Last) {
             return Ok((fragment.record, payload, at));
         }
+    }
+}
+
+/// A small generator, seeded by the time; `CASKLOG_SEED` repeats a run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new() -> Self {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = std::env::var("CASKLOG_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
+        // Printed by the test harness where the test fails.
+        println!("CASKLOG_SEED={seed}");
+        Random(seed | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    pub(crate) fn bytes(&mut self, longest: usize) -> Vec<u8> {
+        let len = self.below(longest + 1);
+        (0..len).map(|_| self.next() as u8).collect()
     }
 }

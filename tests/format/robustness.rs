@@ -1,14 +1,12 @@
 //! Damaged, cut and random bytes: never taken for something else, and never a panic.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use casklog::format::{
     BLOCK_BYTES, Bad, EntryRecord, Expect, Footer, Framer, Header, Kind, Manifest, RecordType, Trailer, footer_locate,
     read_fragment,
 };
 
 use crate::LOG_NUMBER;
-use crate::model::{CHECKSUMS, Forged, Value, read_record};
+use crate::model::{CHECKSUMS, Forged, Random, Value, read_record};
 
 const KINDS: [Kind; 10] = [
     Kind::Entry,
@@ -117,35 +115,6 @@ fn lengths_that_lie_do_not_allocate() {
         for kind in KINDS.into_iter().filter(|kind| !matches!(kind, Kind::Padding | Kind::Footer)) {
             let _ = Value::decode(kind, payload);
         }
-    }
-}
-
-/// A small generator, seeded by the time; `CASKLOG_SEED` repeats a run.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("CASKLOG_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
-        // Printed by the test harness where the test fails.
-        println!("CASKLOG_SEED={seed}");
-        Random(seed | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn bytes(&mut self, longest: usize) -> Vec<u8> {
-        let len = self.below(longest + 1);
-        (0..len).map(|_| self.next() as u8).collect()
     }
 }
 

@@ -1,12 +1,17 @@
 //! The examples in FORMAT.md are what the crate writes.
 
-use casklog::format::Manifest;
+use casklog::format::{Manifest, key_hash};
 
+use crate::LOG_ID;
 use crate::golden::from_hex;
+
+fn text() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/FORMAT.md")).unwrap()
+}
 
 /// The bytes of each picture: the pairs of hex digits that its lines begin with.
 fn pictures() -> Vec<Vec<u8>> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/FORMAT.md")).unwrap();
+    let text = text();
     let is_byte = |token: &&str| token.len() == 2 && token.bytes().all(|b| b.is_ascii_hexdigit());
     let leading = |line: &str| line.split_whitespace().take_while(is_byte).collect::<String>();
     let blocks = text.split("```text").skip(1).filter_map(|rest| rest.split("```").next());
@@ -40,4 +45,5 @@ fn the_text_shows_the_bytes_that_are_written() {
     assert!(is_shown(&from_hex(footer)), "{name}");
     let (entry_header, _) = crate::records::HEADERS[0];
     assert!(is_shown(&from_hex(entry_header)));
+    assert!(text().contains(&format!("`{:016x}`", key_hash(LOG_ID, b"user:42"))));
 }

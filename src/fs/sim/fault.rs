@@ -11,7 +11,7 @@ pub enum OpKind {
     Any,
     /// Every call that changes or syncs something; on a file system that went read-only all of these fail.
     Change,
-    /// [`File::read_at`](crate::fs::File::read_at).
+    /// [`File::read_at`](crate::fs::File::read_at) and [`File::map`](crate::fs::File::map).
     Read,
     /// [`File::write_at`](crate::fs::File::write_at), and placing into a region that is not mapped.
     Write,

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::MutexGuard;
 
 use super::disk::{self, Body, Node, Step, SyncResult};
 use super::fault::{OpKind, SyncFailure};
 use super::{SimFs, State};
+use crate::fs::recent::RecentBlocks;
 use crate::fs::{File, Placement, Region};
 
 const ENOSPC: i32 = 28;
@@ -124,7 +126,20 @@ impl File for SimFile {
 
     fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>> {
         self.check_writable()?;
-        Ok(Arc::new(SimRegion { file: self, placement, capacity, ready: AtomicU64::new(0) }))
+        Ok(Arc::new(SimRegion {
+            file: self,
+            placement,
+            capacity,
+            ready: AtomicU64::new(0),
+            placed_end: AtomicU64::new(0),
+            recent: RecentBlocks::default(),
+        }))
+    }
+
+    fn map(self: Arc<Self>) -> io::Result<Bytes> {
+        let mut state = self.fs.lock_state();
+        state.faults.check(OpKind::Read, &self.path)?;
+        Ok(state.content(self.node)?.to_bytes().into())
     }
 }
 
@@ -136,6 +151,10 @@ struct SimRegion {
     capacity: u64,
     /// The end of the space into which a mapping may store.
     ready: AtomicU64,
+    /// Where the last place through a mapping ended.
+    placed_end: AtomicU64,
+    /// A mapped region has it too: what readers may ask for is the same.
+    recent: RecentBlocks,
 }
 
 impl SimRegion {
@@ -172,13 +191,29 @@ impl Region for SimRegion {
         let end = at.saturating_add(bytes.len() as u64);
         if self.placement != Placement::Mapped {
             Self::check_bounds(end, self.capacity)?;
-            return self.file.write_at(bytes, at);
+            self.file.write_at(bytes, at)?;
+            self.recent.keep(bytes, at);
+            return Ok(());
         }
         Self::check_bounds(end, self.ready.load(Ordering::Acquire))?;
         let mut state = self.file.fs.lock_state();
+        Self::check_bounds(self.placed_end.load(Ordering::Relaxed), at)?;
         assert!(end <= state.content(self.file.node)?.size(), "SIGBUS: a store behind the end of a mapped file");
         state.write(&self.file, "place", bytes, at);
+        self.placed_end.store(end, Ordering::Relaxed);
+        self.recent.keep(bytes, at);
         Ok(())
+    }
+
+    /// No call of the file system: it cannot fail, and nothing counts it.
+    fn recent(&self, buf: &mut [u8], at: u64) -> bool {
+        let is_held = self.recent.copy(buf, at);
+        if is_held && self.placement == Placement::Mapped {
+            let state = self.file.fs.lock_state();
+            let size = state.content(self.file.node).map_or(0, |content| content.size());
+            assert!(at + buf.len() as u64 <= size, "SIGBUS: a load behind the end of a mapped file");
+        }
+        is_held
     }
 }
 

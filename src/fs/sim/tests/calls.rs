@@ -112,6 +112,55 @@ fn regions_place_within_their_bounds_and_their_bytes_are_pending() {
 }
 
 #[test]
+fn recent_bytes_come_from_memory_and_are_no_call() {
+    for placement in [Placement::ZeroFilled, Placement::Mapped, Placement::Growing] {
+        let (fs, file) = durable_file();
+        let region = Arc::clone(&file).region(placement, 2048).unwrap();
+        region.prepare(0, 1024).unwrap();
+        region.place(b"abc", 100).unwrap();
+        fs.inject(Fault::new(OpKind::Any, EIO).sticky());
+        let before = (fs.ops(), fs.calls());
+        let mut found = [0; 3];
+        assert!(region.recent(&mut found, 100));
+        assert_eq!(&found, b"abc");
+        assert!(!region.recent(&mut found, 99) && !region.recent(&mut found, 101));
+        assert_eq!(((fs.ops(), fs.calls()), fs.faults_hit()), (before, 0));
+        fs.clear_faults();
+        fs.inject(Fault::new(OpKind::Write, EIO).after_bytes(1));
+        let is_placed = region.place(b"def", 103).is_ok();
+        assert_eq!(is_placed, placement == Placement::Mapped, "a mapping takes no error");
+        assert_eq!(region.recent(&mut found, 103), is_placed);
+        let is_placed_again = region.place(b"x", 100).is_ok();
+        assert_eq!(is_placed_again, placement != Placement::Mapped, "readers may be at it");
+    }
+}
+
+#[test]
+fn a_map_is_a_read_of_the_file_as_it_is_now() {
+    let (fs, file) = durable_file();
+    assert!(Arc::clone(&file).map().unwrap().is_empty());
+    file.write_at(b"abc", 0).unwrap();
+    let (ops, calls) = (fs.ops(), fs.calls());
+    let mapped = Arc::clone(&file).map().unwrap();
+    assert_eq!((fs.ops(), fs.calls()), (ops, calls + 1));
+    file.write_at(b"def", 3).unwrap();
+    assert_eq!(mapped, "abc");
+    fs.inject(Fault::new(OpKind::Read, EIO));
+    assert_eq!(file.map().unwrap_err().raw_os_error(), Some(EIO));
+}
+
+#[test]
+#[should_panic(expected = "SIGBUS")]
+fn a_load_behind_the_end_of_a_mapped_file_is_fatal() {
+    let (_fs, file) = durable_file();
+    let region = Arc::clone(&file).region(Placement::Mapped, 1024).unwrap();
+    region.prepare(0, 1024).unwrap();
+    region.place(b"abc", 100).unwrap();
+    file.set_size(10).unwrap();
+    region.recent(&mut [0; 3], 100);
+}
+
+#[test]
 #[should_panic(expected = "SIGBUS")]
 fn a_store_behind_the_end_of_a_mapped_file_is_fatal() {
     let (_fs, file) = durable_file();

@@ -1,12 +1,11 @@
-//! What a store does, by itself: append, batches, durable appends, reads, scan, open. Ratios to other engines and to the
-//! machine's own limits are another bench's business.
+//! Writing: append, batches, durable appends. Ratios to other engines and to the machine's own limits are another bench's
+//! business.
 
-use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use casklog::{Batch, Durability, Options, Store, SyncPolicy};
+use casklog::{Batch, Options, Store, SyncPolicy};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const KEY: &[u8; 16] = b"0123456789abcdef";
@@ -95,40 +94,5 @@ fn durable(c: &mut Criterion) {
     group.finish();
 }
 
-const ENTRIES: u64 = 1_000_000;
-
-fn read(c: &mut Criterion) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let store = Options::new(dir.path()).sync(SyncPolicy::None).open().expect("the log opens");
-    let bytes = value(128);
-    for _ in 0..ENTRIES {
-        store.append_bytes_with(KEY, &bytes, Durability::Written).expect("it appends");
-    }
-    store.close().expect("it closes");
-    let store = Options::new(dir.path()).sync(SyncPolicy::None).open().expect("the log opens");
-    let mut state = 1u64;
-    c.bench_function("get_random", |b| {
-        b.iter(|| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            black_box(store.get(1 + (state >> 33) % ENTRIES).expect("it reads")).expect("it is there").index()
-        });
-    });
-    let mut group = c.benchmark_group("scan");
-    group.throughput(Throughput::Elements(ENTRIES)).sample_size(10);
-    group.bench_function("iter", |b| b.iter(|| store.iter().map(|e| e.expect("it reads").index()).max()));
-    group.bench_function("log_order", |b| b.iter(|| store.log_order().map(|e| e.expect("it reads").index()).max()));
-    group.finish();
-    store.close().expect("it closes");
-
-    let mut group = c.benchmark_group("open");
-    group.sample_size(10);
-    group.bench_function("after_close", |b| {
-        b.iter(|| {
-            Options::new(dir.path()).sync(SyncPolicy::None).open().expect("it opens").close().expect("it closes")
-        });
-    });
-    group.finish();
-}
-
-criterion_group!(benches, append, batch, durable, read);
+criterion_group!(benches, append, batch, durable);
 criterion_main!(benches);

@@ -1,0 +1,169 @@
+//! The index of a sealed segment: which indexes in memory, where their entries stand in the footer on disk.
+
+use std::sync::OnceLock;
+
+use crate::cache::{Cache, Key, Lookup};
+use crate::error::{Error, Result};
+use crate::format::{EntryRecord, Kind, PAGE_BYTES, Page, Trailer};
+use crate::segment::{Block, Scan, Segment, Stop, Window, next_fragment};
+
+use super::Members;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) members: Members,
+    pub(crate) trailer: Trailer,
+    /// The offset of each member by a scan, where a page of the footer turned out to be damaged.
+    rebuilt: OnceLock<Box<[u32]>>,
+}
+
+/// A page of offsets that was used last.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    segment: u32,
+    page: Page,
+    block: Block,
+}
+
+impl Sealed {
+    pub(crate) fn new(members: Members, trailer: Trailer) -> Self {
+        Sealed { members, trailer, rebuilt: OnceLock::new() }
+    }
+
+    /// Where the entry at this place of the members starts, and the next one, if that is as easily told.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Damaged`] where the footer is damaged and the records are, too.
+    pub(crate) fn offset(&self, segment: &Segment, cache: &Cache, place: u32) -> Result<(u32, Option<u32>)> {
+        let slot = self.trailer.offset_slot(segment.header.checksum, place);
+        let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
+        let key = Key::new(segment.number, page.at);
+        match cache.with(key, PAGE_BYTES as usize, |block| self.numbers(page, block, place)) {
+            Lookup::Found(Some(found)) => Ok(found),
+            _ => self.offset_near(segment, cache, place, &mut None),
+        }
+    }
+
+    /// As [`offset`](Self::offset), looking first into the page that was used last.
+    pub(crate) fn offset_near(
+        &self,
+        segment: &Segment,
+        cache: &Cache,
+        place: u32,
+        last: &mut Option<Held>,
+    ) -> Result<(u32, Option<u32>)> {
+        if let Some(offsets) = self.rebuilt.get() {
+            return self.of_rebuilt(offsets, segment, place);
+        }
+        let at = self.trailer.offset_start(place);
+        let held = match last {
+            Some(held) if held.segment == segment.number && held.page.holds_stream(at) => held,
+            _ => {
+                let slot = self.trailer.offset_slot(segment.header.checksum, place);
+                let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
+                match self.page(segment, cache, page) {
+                    Ok(block) => last.insert(Held { segment: segment.number, page, block }),
+                    Err(error @ Error::Damaged { .. }) => {
+                        tracing::warn!(%error, "a footer is damaged: its segment is scanned");
+                        let offsets = self.scan(segment)?;
+                        return self.of_rebuilt(self.rebuilt.get_or_init(|| offsets), segment, place);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.numbers(held.page, &held.block, place).ok_or_else(|| self.contradicts(segment))
+    }
+
+    /// The offset at this place and the next one, as far as the page holds them.
+    fn numbers(&self, page: Page, block: &Block, place: u32) -> Option<(u32, Option<u32>)> {
+        let number = |place: u32| {
+            let at = self.trailer.offset_start(place);
+            let from = page.holds_stream(at).then(|| (at - page.before) as usize)?;
+            let offset = block.bytes.get(from..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+            offset.filter(|offset| *offset < self.trailer.data_end)
+        };
+        let next = if place + 1 < self.members.len() { number(place + 1) } else { None };
+        Some((number(place)?, next))
+    }
+
+    fn contradicts(&self, segment: &Segment) -> Error {
+        Error::damaged(&segment.path, self.trailer.data_end.into(), "the footer contradicts itself")
+    }
+
+    /// A page of the footer, from the cache or the file.
+    pub(crate) fn page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<Block> {
+        let key = Key::new(segment.number, page.at);
+        if let Lookup::Found(block) = cache.get(key, PAGE_BYTES as usize) {
+            return Ok(block);
+        }
+        let block = Block::whole(segment.read_page(page, self.trailer.log_number)?);
+        cache.put(key, block.clone());
+        Ok(block)
+    }
+
+    fn of_rebuilt(&self, offsets: &[u32], segment: &Segment, place: u32) -> Result<(u32, Option<u32>)> {
+        // No entry starts at 0: the header stands there.
+        let offset = |place: u32| offsets.get(place as usize).copied().filter(|offset| *offset != 0);
+        let lost = || Error::damaged(&segment.path, self.trailer.data_end.into(), "footer and record are both damaged");
+        Ok((offset(place).ok_or_else(lost)?, offset(place + 1)))
+    }
+
+    /// The offset of each member as the records tell; 0 where they do not.
+    fn scan(&self, segment: &Segment) -> Result<Box<[u32]>> {
+        let mut offsets = vec![0; self.members.len() as usize];
+        let window = || Window::new(segment.file()?, &segment.path);
+        let mut scan = Scan::new(window()?, segment.header);
+        let (mut batch, end) = (Vec::new(), self.trailer.data_end);
+        loop {
+            match scan.next_batch(&mut batch, end)? {
+                None => {}
+                Some(Stop::Bad { at, .. }) => {
+                    let next = next_fragment(&mut window()?, &segment.header, at + 1)?;
+                    let Some(next) = next.filter(|next| next.at < end) else { break };
+                    scan.resume_at(next.at, next.log_number);
+                }
+                Some(_) => break,
+            }
+            for scanned in batch.iter().filter(|scanned| scanned.record.kind == Kind::Entry) {
+                // Of two entries of an index the later one counts: a truncation took the other.
+                let place = EntryRecord::decode(&scanned.payload).ok().and_then(|e| self.members.find(e.index));
+                if let Some(place) = place {
+                    offsets[place as usize] = scanned.start;
+                }
+            }
+        }
+        Ok(offsets.into())
+    }
+
+    /// Whether an entry begins at `offset`. Reads all pages that hold offsets.
+    pub(crate) fn holds_offset(&self, segment: &Segment, cache: &Cache, offset: u32) -> Result<bool> {
+        let mut place = 0;
+        while place < self.members.len() {
+            // Also brings about the scan, should the page be damaged.
+            if self.offset(segment, cache, place)?.0 == offset {
+                return Ok(true);
+            }
+            if let Some(offsets) = self.rebuilt.get() {
+                return Ok(offsets.contains(&offset));
+            }
+            let slot = self.trailer.offset_slot(segment.header.checksum, place);
+            let (page, at) = slot.ok_or_else(|| self.contradicts(segment))?;
+            let left = ((self.members.len() - place) as usize).min((page.holds as usize - at) / 4);
+            let block = self.page(segment, cache, page)?;
+            let numbers = block.bytes.get(at..at + 4 * left).unwrap_or_default();
+            if numbers.chunks_exact(4).any(|number| number == offset.to_le_bytes()) {
+                return Ok(true);
+            }
+            place += left as u32;
+        }
+        Ok(false)
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> usize {
+        let rebuilt = self.rebuilt.get().map_or(0, |offsets| offsets.len() * 4);
+        size_of::<Self>() + self.members.memory() + rebuilt
+    }
+}

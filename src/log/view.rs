@@ -1,0 +1,192 @@
+//! What reading needs of a log, whether this process writes to it or another one does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use event_listener::Event;
+use parking_lot::{Mutex, RwLock};
+
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::format::{Next, State};
+use crate::index::Index;
+use crate::options::Options;
+use crate::position::Position;
+use crate::stats::Counters;
+
+use super::{Dir, Meta};
+
+/// The writer of a log in another process.
+pub(crate) trait Foreign: std::fmt::Debug + Send + Sync {
+    /// Takes over what it wrote. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// What is wrong with the log, for certain.
+    fn refresh(&self, view: &View) -> Result<bool>;
+
+    /// Whether a thread looks for news.
+    fn watched(&self) -> &AtomicBool;
+}
+
+/// See the module. Shared by the writer, the background threads and all readers.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) options: Options,
+    pub(crate) dir: Dir,
+    pub(crate) index: Arc<Index>,
+    pub(crate) cache: Cache,
+    pub(crate) meta: Arc<RwLock<Meta>>,
+    pub(crate) counters: Counters,
+    /// Everything before this position is durable.
+    durable: AtomicU64,
+    /// Reads are refused.
+    is_closed: AtomicBool,
+    /// The next index, and whether there is one: see [`Next`].
+    next: AtomicU64,
+    next_kind: AtomicU64,
+    /// Indexes below it were removed, or may have been.
+    removed_below: AtomicU64,
+    /// Told when the log has grown, when more of it is durable, and when it is closed.
+    pub(crate) moved: Event,
+    /// Where the log was cut last under this reader, and how often it was.
+    cut: Mutex<Position>,
+    cuts: AtomicU64,
+    /// Iterators that follow the log.
+    pub(crate) followers: AtomicUsize,
+    /// Why news of the log could not be had.
+    trouble: Mutex<Option<Error>>,
+    /// Where another process writes the log.
+    pub(crate) foreign: Option<Box<dyn Foreign>>,
+}
+
+const UNSET: u64 = 0;
+const AT: u64 = 1;
+const EXHAUSTED: u64 = 2;
+
+impl View {
+    pub(crate) fn new(
+        options: Options,
+        dir: Dir,
+        index: Arc<Index>,
+        meta: Arc<RwLock<Meta>>,
+        durable: Position,
+    ) -> Self {
+        View {
+            cache: Cache::new(options.cache_bytes),
+            options,
+            dir,
+            index,
+            meta,
+            counters: Counters::default(),
+            durable: AtomicU64::new(durable.to_word()),
+            is_closed: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+            next_kind: AtomicU64::new(UNSET),
+            removed_below: AtomicU64::new(0),
+            moved: Event::new(),
+            cut: Mutex::default(),
+            cuts: AtomicU64::new(0),
+            followers: AtomicUsize::new(0),
+            trouble: Mutex::default(),
+            foreign: None,
+        }
+    }
+
+    /// Everything before this position is durable.
+    pub(crate) fn durable(&self) -> Position {
+        Position::from_word(self.durable.load(Ordering::Acquire))
+    }
+
+    /// A sync that was issued when the log ended at `position` has returned, for this and all segments before.
+    pub(crate) fn advance_durable(&self, position: Position) {
+        self.durable.fetch_max(position.to_word(), Ordering::AcqRel);
+        self.moved.notify(usize::MAX);
+    }
+
+    /// Another process says what is durable.
+    pub(crate) fn set_durable(&self, position: Position) {
+        self.durable.store(position.to_word(), Ordering::Release);
+    }
+
+    /// Takes over what another process wrote. Returns whether there was anything.
+    pub(crate) fn refresh(&self) -> Result<bool> {
+        self.foreign.as_ref().map_or(Ok(false), |foreign| foreign.refresh(self))
+    }
+
+    /// Whether an error may come from a writer in another process that was faster: then the log was read anew, and what
+    /// failed is to be tried once more.
+    pub(crate) fn is_doubtful(&self, error: &Error) -> bool {
+        let may_pass = matches!(error, Error::Damaged { .. } | Error::Missing { .. });
+        self.foreign.is_some() && may_pass && self.refresh().is_ok()
+    }
+
+    /// Records from `position` on were given up by their writer's successor.
+    pub(crate) fn note_cut(&self, position: Position) {
+        let mut cut = self.cut.lock();
+        *cut = position;
+        self.cuts.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often the log was cut, and where last.
+    pub(crate) fn last_cut(&self) -> (u64, Position) {
+        let cut = self.cut.lock();
+        (self.cuts.load(Ordering::Acquire), *cut)
+    }
+
+    /// News of the log cannot be had: whoever waits for them is told.
+    pub(crate) fn set_trouble(&self, error: Error) {
+        *self.trouble.lock() = Some(error);
+        self.moved.notify(usize::MAX);
+    }
+
+    /// Why news of the log cannot be had, told once.
+    pub(crate) fn take_trouble(&self) -> Option<Error> {
+        self.trouble.lock().take()
+    }
+
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Refuses reads from now on.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.moved.notify(usize::MAX);
+    }
+
+    /// Shows the writer's state.
+    pub(crate) fn set_state(&self, state: &State) {
+        let (kind, next) = match state.next {
+            Next::Unset => (UNSET, 0),
+            Next::At(index) => (AT, index),
+            Next::Exhausted => (EXHAUSTED, 0),
+        };
+        self.next.store(next, Ordering::Relaxed);
+        self.next_kind.store(kind, Ordering::Release);
+        // A floor that is where the log was begun took nothing.
+        let floor = if state.floor > self.options.first_index.unwrap_or(0) { state.floor } else { 0 };
+        let below = state.retired.map_or(floor, |retired| floor.max(retired.saturating_add(1)));
+        self.removed_below.store(below, Ordering::Release);
+    }
+
+    /// The next index, as it was after the last write.
+    pub(crate) fn next(&self) -> Next {
+        match self.next_kind.load(Ordering::Acquire) {
+            UNSET => Next::Unset,
+            AT => Next::At(self.next.load(Ordering::Relaxed)),
+            _ => Next::Exhausted,
+        }
+    }
+
+    /// Entries below this index were removed by retention or by truncation of the front.
+    pub(crate) fn removed_below(&self) -> u64 {
+        self.removed_below.load(Ordering::Acquire)
+    }
+
+    /// The error for what retention took.
+    pub(crate) fn removed(&self) -> Error {
+        Error::Removed { first: self.index.first() }
+    }
+}

@@ -1,0 +1,273 @@
+//! The log in the order in which it was written.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::error::{Error, Result};
+use crate::format::{Kind, Tombstone};
+use crate::index::{Held, Indexes, Snapshot, Spot, Stretch};
+use crate::log::View;
+use crate::position::Position;
+use crate::segment::{Scan, Scanned, Stop, Window, next_fragment};
+
+/// One record of the log, as [`Store::log_order`](crate::Store::log_order) shows it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum LogItem {
+    /// An entry, whether it was deleted later or not.
+    Entry(Entry),
+    /// The deletion of an entry.
+    Deleted {
+        /// The entry's index, which stays taken.
+        index: u64,
+        /// The entry's key.
+        key: Vec<u8>,
+        /// Where the deletion stands.
+        position: Position,
+    },
+    /// Entries are no longer in the log: of those that stand before `position`, all with an index in `gone`. Only
+    /// [`Follow`](crate::Follow) shows it, and only if it has handed out one of them.
+    Truncated {
+        /// The indexes that are gone.
+        gone: RangeInclusive<u64>,
+        /// Where the truncation stands.
+        position: Position,
+    },
+}
+
+impl LogItem {
+    /// The index it is about; of a truncation the lowest one that is gone.
+    pub fn index(&self) -> u64 {
+        match self {
+            LogItem::Entry(entry) => entry.index(),
+            LogItem::Deleted { index, .. } => *index,
+            LogItem::Truncated { gone, .. } => *gone.start(),
+        }
+    }
+
+    /// Where it stands in the log.
+    pub fn position(&self) -> Position {
+        match self {
+            LogItem::Entry(entry) => entry.position(),
+            LogItem::Deleted { position, .. } | LogItem::Truncated { position, .. } => *position,
+        }
+    }
+}
+
+/// Entries and deletions in the order in which they were written; what truncations took is left out. See
+/// [`Store::log_order`](crate::Store::log_order).
+///
+/// It shows the log as it was when the iterator was made. [`Error::Truncated`], [`Error::Removed`] and [`Error::Closed`] end it;
+/// behind [`Error::Damaged`] and [`Error::Lost`] it goes on with what can be read.
+pub struct LogOrder {
+    view: Arc<View>,
+    snapshot: Snapshot,
+    /// Nothing before it is shown.
+    from: Position,
+    /// Nothing behind this segment is shown.
+    last_segment: u64,
+    row: usize,
+    scan: Option<Scan>,
+    batch: Vec<Scanned>,
+    /// How much of the batch was shown.
+    shown: usize,
+    held: Option<Held>,
+    /// In a sealed segment: indexes around the last one.
+    stretch: Option<Stretch>,
+    /// What cannot be read is read for the second time.
+    is_second: bool,
+    is_over: bool,
+}
+
+impl std::fmt::Debug for LogOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogOrder").field("from", &self.from).field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+impl LogOrder {
+    pub(crate) fn new(view: Arc<View>, from: Position) -> Self {
+        let snapshot = view.index.snapshot();
+        let row = snapshot.table.rows().partition_point(|row| u64::from(row.number()) < from.segment());
+        LogOrder {
+            view,
+            snapshot,
+            from,
+            last_segment: u64::MAX,
+            row,
+            scan: None,
+            batch: Vec::new(),
+            shown: 0,
+            held: None,
+            stretch: None,
+            is_second: false,
+            is_over: false,
+        }
+    }
+
+    /// Ends behind the segment with this number.
+    #[must_use]
+    pub fn up_to_segment(mut self, number: u64) -> Self {
+        self.last_segment = number;
+        self
+    }
+
+    /// Leaves out what is left of the segment of the item that came last; the next one is the first of a later segment.
+    pub fn skip_segment(&mut self) {
+        self.next_row();
+    }
+
+    fn next_row(&mut self) {
+        self.row += 1;
+        (self.scan, self.stretch) = (None, None);
+        self.batch.clear();
+        self.shown = 0;
+    }
+
+    fn step(&mut self) -> Result<Option<LogItem>> {
+        loop {
+            while let Some(scanned) = self.batch.get(self.shown) {
+                let position = Position::new(self.snapshot.table.rows()[self.row].number(), scanned.start);
+                if scanned.record.kind == Kind::Gap {
+                    // Behind a gap nothing stands in this segment.
+                    self.next_row();
+                    return Err(Error::Lost { segment: position.segment() });
+                }
+                self.shown += 1;
+                if position >= self.from
+                    && let Some(item) = self.show(self.shown - 1)?
+                {
+                    return Ok(Some(item));
+                }
+            }
+            let row = self.snapshot.table.rows().get(self.row);
+            let Some(row) = row.filter(|row| u64::from(row.number()) <= self.last_segment) else {
+                return Ok(None);
+            };
+            self.view.check_open()?;
+            if row.segment.is_retired() {
+                if row.count() != 0 {
+                    return Err(self.view.removed());
+                }
+                if self.snapshot.kept.bounds() != (0, u64::MAX) {
+                    return Err(Error::Truncated);
+                }
+                // Truncations had left nothing of it before the snapshot was taken: nothing is missed.
+                self.next_row();
+                continue;
+            }
+            let end = row.end_at(self.snapshot.tail);
+            let scan = match &mut self.scan {
+                Some(scan) => scan,
+                None => {
+                    let file = match row.segment.file() {
+                        // Retired since it was looked at: once more.
+                        Err(Error::Missing { .. }) if row.segment.is_retired() => continue,
+                        Err(error) if self.view.is_doubtful(&error) => return Err(self.view.removed()),
+                        file => file?,
+                    };
+                    let window = Window::new(file, &row.segment.path)?;
+                    let mut scan = Scan::new(window, row.segment.header);
+                    let from = self.from.offset32();
+                    if self.from.segment_number() == row.number()
+                        && let Some(log_number) = row.segment.batch_begins_at(from, end)?
+                    {
+                        scan.resume_at(from, log_number);
+                    }
+                    self.scan.insert(scan)
+                }
+            };
+            self.shown = 0;
+            match scan.next_batch(&mut self.batch, end)? {
+                None => self.is_second = false,
+                Some(Stop::Limit) => self.next_row(),
+                Some(stop) => {
+                    self.batch.clear();
+                    let (at, reason) = match stop {
+                        Stop::Bad { at, why } => (at, why.to_string()),
+                        _ => (scan.end(), "the segment ends too early".to_owned()),
+                    };
+                    let error = Error::damaged(&row.segment.path, at.into(), reason);
+                    if !self.is_second && self.view.is_doubtful(&error) {
+                        if self.snapshot.kept.bounds() != (0, u64::MAX) {
+                            return Err(Error::Truncated);
+                        }
+                        self.is_second = true;
+                        scan.forget();
+                        continue;
+                    }
+                    self.is_second = false;
+                    // What stands behind the damage can be read all the same.
+                    let mut window = Window::new(row.segment.file()?, &row.segment.path)?;
+                    let next = next_fragment(&mut window, &row.segment.header, at.saturating_add(1))?;
+                    match next.filter(|next| next.at < end && next.record.kind != Kind::Footer) {
+                        Some(next) => scan.resume_at(next.at, next.log_number),
+                        None => self.next_row(),
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+impl LogOrder {
+    /// What a record of the batch shows, if it belongs to the log as the snapshot saw it.
+    fn show(&mut self, number: usize) -> Result<Option<LogItem>> {
+        let Snapshot { table, tail, kept } = &self.snapshot;
+        let (row, scanned) = (&table.rows()[self.row], &self.batch[number]);
+        let position = Position::new(row.number(), scanned.start);
+        let malformed = |what: &str| Error::damaged(&row.segment.path, position.offset(), format!("malformed {what}"));
+        let check = |index| {
+            let (low, high) = kept.bounds();
+            if index < low || index > high { Err(Error::Truncated) } else { Ok(()) }
+        };
+        match scanned.record.kind {
+            Kind::Tombstone => {
+                let Tombstone { index, key } = Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
+                check(index)?;
+                let stands = self.view.index.consistent(|| self.view.index.tombstone(index) == Some(position));
+                Ok(stands.then(|| LogItem::Deleted { index, key: key.to_vec(), position }))
+            }
+            Kind::Entry => {
+                let entry = Entry::new(scanned.payload.clone(), position, position < self.view.durable());
+                let entry = entry.ok_or_else(|| malformed("entry"))?;
+                let index = entry.index();
+                let offset = match &row.indexes {
+                    Indexes::Tmp(_) => {
+                        let spot = self.view.index.consistent(|| check(index).map(|()| row.find(index)))?;
+                        if let Some(Spot::At(offset, _)) = spot { Some(offset) } else { None }
+                    }
+                    Indexes::Sealed(sealed) => {
+                        check(index)?;
+                        if !self.stretch.is_some_and(|known| known.contains(index)) {
+                            self.stretch = row.stretch(index, *tail);
+                        }
+                        let place = self.stretch.and_then(|known| known.place(index));
+                        let offset = |place| sealed.offset_near(&row.segment, &self.view.cache, place, &mut self.held);
+                        place.map(offset).transpose()?.map(|(offset, _)| offset)
+                    }
+                };
+                Ok((offset == Some(scanned.start)).then_some(LogItem::Entry(entry)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Iterator for LogOrder {
+    type Item = Result<LogItem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let step = self.step();
+        // Damage and gaps are stepped over; everything else ends it.
+        self.is_over = !matches!(step, Ok(Some(_)) | Err(Error::Damaged { .. } | Error::Lost { .. }));
+        step.transpose()
+    }
+}
+
+impl std::iter::FusedIterator for LogOrder {}

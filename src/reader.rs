@@ -1,0 +1,256 @@
+//! The reading half of a log, whoever writes to it.
+
+use std::ops::RangeBounds;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::entry::{Entry, EntryRef};
+use crate::error::{Error, Result};
+use crate::follow::Follow;
+use crate::format::Next;
+use crate::iter::Iter;
+use crate::log::{Meta, View};
+use crate::log_order::LogOrder;
+use crate::options::Options;
+use crate::position::Position;
+use crate::reads;
+use crate::recovery::{self, RecoveryReport};
+use crate::stats::Stats;
+use crate::verify::{Verified, verify};
+
+/// All that can be read of a log: what a [`Store`](crate::Store) offers beside writing, and what
+/// [`Options::open_read_only`](crate::Options::open_read_only) gives beside a writer in another process.
+///
+/// A cheap handle that can be cloned and shared between threads. A store derefs to its reader, so that every method here
+/// is one of the store, too. Readers never wait for a write, a sync or a rotation.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    view: Arc<View>,
+    report: Arc<RecoveryReport>,
+}
+
+/// A segment of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number.
+    pub number: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// The lowest and highest taken index in it.
+    pub indexes: Option<(u64, u64)>,
+    /// Taken indexes in it; deleted entries count, truncated ones do not.
+    pub entries: u64,
+    /// Bytes of records, header and framing included.
+    pub bytes: u64,
+    /// Whether it takes no more records.
+    pub is_sealed: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(view: Arc<View>, report: RecoveryReport) -> Self {
+        Reader { view, report: Arc::new(report) }
+    }
+
+    pub(crate) fn open(options: Options) -> Result<Self> {
+        let (view, report) = recovery::open_read_only(options)?;
+        Ok(Reader::new(view, report))
+    }
+
+    /// Takes over what a writer in another process has written, removed or cut since the log was opened or refreshed
+    /// last. Returns whether there was anything. A reader of a store in this process sees every write at once; for it
+    /// this does nothing.
+    ///
+    /// Reads that find a bad record or a missing file refresh by themselves before they call it damage.
+    ///
+    /// # Errors
+    /// What is wrong with the log; [`Error::Io`]. The reader shows what it showed before.
+    pub fn refresh(&self) -> Result<bool> {
+        self.view.check_open()?;
+        self.view.refresh()
+    }
+
+    /// The live entry at `index`, or `None`. One look into the index and one positioned read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where its bytes fail their checksum; [`Error::Lost`] where it may have stood in a part of the
+    /// log that was given up; [`Error::Io`]; [`Error::Closed`].
+    pub fn get(&self, index: u64) -> Result<Option<Entry>> {
+        self.view.check_open()?;
+        reads::get(&self.view, index)
+    }
+
+    /// As [`get`](Reader::get), with key and value in `buffer`, whose memory is reused.
+    ///
+    /// # Errors
+    /// As [`get`](Reader::get).
+    pub fn get_into<'a>(&self, index: u64, buffer: &'a mut Vec<u8>) -> Result<Option<EntryRef<'a>>> {
+        self.view.check_open()?;
+        reads::get_into(&self.view, index, buffer)
+    }
+
+    /// Whether there is a live entry at `index`. Never touches the disk.
+    pub fn contains(&self, index: u64) -> bool {
+        self.view.index.find(index, |_, place, _| place.is_some())
+    }
+
+    /// The live entry at a position that a write or an entry gave; `None` where it was deleted or truncated since.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] where its segment is gone; [`Error::InvalidPosition`] where no record starts there; else as
+    /// [`get`](Reader::get).
+    pub fn read(&self, position: Position) -> Result<Option<Entry>> {
+        self.view.check_open()?;
+        reads::read(&self.view, position)
+    }
+
+    /// All live entries by index, from either end.
+    pub fn iter(&self) -> Iter {
+        self.range(..)
+    }
+
+    /// The live entries with an index in `range`, by index, from either end.
+    pub fn range(&self, range: impl RangeBounds<u64>) -> Iter {
+        Iter::new(self.view.clone(), range)
+    }
+
+    /// Entries and deletions in the order in which they were written. What was truncated is left out.
+    pub fn log_order(&self) -> LogOrder {
+        LogOrder::new(self.view.clone(), Position::ZERO)
+    }
+
+    /// As [`log_order`](Reader::log_order), from `position` on.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] where the segment of that position is gone.
+    pub fn iter_from(&self, position: Position) -> Result<LogOrder> {
+        let table = self.view.index.table();
+        let first = table.rows().first().map_or(0, |row| u64::from(row.number()));
+        // Segments count from 1: before the first of all is the beginning.
+        if position != Position::ZERO && position.segment() < first {
+            return Err(Error::Removed { first: self.first_index() });
+        }
+        Ok(LogOrder::new(self.view.clone(), position))
+    }
+
+    /// What is in the log and what will be written to it, in the order in which it was written: entries with an index of
+    /// at least `from`, deletions of such, and truncations that take what was handed out. Each entry comes once, however
+    /// the log rotates; what a truncation took before it was handed out does not come at all.
+    ///
+    /// Waits for what comes next, in this process without polling; for a writer in another process the log is looked at
+    /// after 1 ms, and less often, down to every 100 ms, the longer nothing happens. See [`Follow`] for time-outs, for
+    /// durable entries only, and for asynchronous code.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use casklog::{LogItem, Store};
+    /// let store = Store::open(dir.path())?;
+    /// let mut news = store.follow(0)?;
+    /// store.write(1, "key", "value")?;
+    /// assert!(matches!(news.next().expect("it waits")?, LogItem::Entry(entry) if entry.index() == 1));
+    /// assert!(news.next_timeout(std::time::Duration::from_millis(10))?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Removed`] where `from` is an index that retention or a truncation of the front has removed: what follows
+    /// would have a gap; [`Error::Closed`]; [`Error::Io`].
+    pub fn follow(&self, from: u64) -> Result<Follow> {
+        Follow::new(self.view.clone(), from)
+    }
+
+    /// Reads every record and every footer of the log as it is now, and checks all of it. Takes as long as reading the
+    /// files; writes go on meanwhile. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Closed`]. Damage is in the outcome.
+    pub fn verify(&self) -> Result<Verified> {
+        verify(&self.view)
+    }
+
+    /// The lowest live index.
+    pub fn first_index(&self) -> Option<u64> {
+        self.view.index.first()
+    }
+
+    /// The highest live index.
+    pub fn last_index(&self) -> Option<u64> {
+        self.view.index.last()
+    }
+
+    /// The index that [`append`](crate::Store::append) takes next; `None` where `u64::MAX` is taken.
+    pub fn next_index(&self) -> Option<u64> {
+        match self.view.next() {
+            Next::Unset => Some(1),
+            Next::At(index) => Some(index),
+            Next::Exhausted => None,
+        }
+    }
+
+    /// The number of live entries.
+    pub fn len(&self) -> u64 {
+        self.view.index.live()
+    }
+
+    /// Whether there is no live entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a metadata key.
+    pub fn meta(&self, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+        let log = &*self.view;
+        log.index.consistent(|| log.meta.read().get(key.as_ref()).cloned())
+    }
+
+    /// All metadata.
+    pub fn all_meta(&self) -> Meta {
+        self.view.index.consistent(|| self.view.meta.read().clone())
+    }
+
+    /// The segments of the log, oldest first; the last one takes records.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let log = &*self.view;
+        let tail = log.index.tail();
+        let table = log.index.table();
+        let info = |row: &crate::index::Row| SegmentInfo {
+            number: row.number().into(),
+            path: row.segment.path.clone(),
+            indexes: row.bounds(),
+            entries: row.count(),
+            bytes: row.bytes(tail),
+            is_sealed: row.end.is_some(),
+        };
+        log.index.consistent(|| table.rows().iter().map(info).collect())
+    }
+
+    /// What the store did since it was opened, and what it holds.
+    pub fn stats(&self) -> Stats {
+        let log = &*self.view;
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (counters, cache) = (&log.counters, log.cache.stats());
+        Stats {
+            entries_written: count(&counters.entries),
+            bytes_written: count(&counters.bytes),
+            syncs: count(&counters.syncs),
+            rotations: count(&counters.rotations),
+            seals: count(&counters.seals),
+            segments_removed: count(&counters.segments_removed),
+            segments: log.index.table().rows().len() as u64,
+            entries: log.index.live(),
+            deleted: log.index.deleted_count(),
+            index_bytes: log.index.memory(),
+            cache_bytes: cache.bytes,
+            cache_hits: cache.hits,
+            cache_misses: cache.misses,
+            tail: log.index.tail(),
+            durable: log.durable(),
+        }
+    }
+
+    /// What open found and did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
+    }
+}

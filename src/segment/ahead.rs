@@ -1,0 +1,116 @@
+//! Reading many records of a segment, most of which follow each other.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::{Error, Result};
+use crate::format::Bad;
+
+use super::Segment;
+use super::read::Record;
+
+/// The first read of a window: a scan that ends soon has not read much in vain.
+const FIRST_BYTES: usize = 4 << 10;
+
+/// The largest window: it stays in the second-level cache of the processor, and one system call reads thousands of small
+/// records.
+const MOST_BYTES: usize = 256 << 10;
+
+/// Where the next record is likely to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toward {
+    End,
+    Start,
+}
+
+/// A window onto a segment that is read ahead of what is asked for, more at once the longer records follow each other.
+/// Records are handed out as parts of the window; its memory is used again when nobody holds one.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    segment: Arc<Segment>,
+    bytes: Bytes,
+    start: u32,
+    window: usize,
+}
+
+impl Ahead {
+    pub(crate) fn new(segment: Arc<Segment>) -> Self {
+        Ahead { segment, bytes: Bytes::new(), start: 0, window: FIRST_BYTES }
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    fn window_end(&self) -> u32 {
+        self.start + self.bytes.len() as u32
+    }
+
+    /// The record at `offset`, which is `guess` bytes long or longer. Nothing at or behind `end` is taken for part of it.
+    ///
+    /// # Errors
+    /// As [`Segment::read`].
+    pub(crate) fn record(&mut self, offset: u32, guess: usize, end: u32, toward: Toward) -> Result<Record> {
+        self.segment.check_gap(offset)?;
+        if (self.start..self.window_end()).contains(&offset) {
+            let from = (offset - self.start) as usize;
+            let to = (end.min(self.window_end()) - self.start) as usize;
+            match self.segment.assemble(offset, self.bytes.get(from..to).unwrap_or_default()) {
+                Ok(found) => return Ok(found.within(&self.bytes, from)),
+                Err((Bad::Short, _)) if self.window_end() < end => {}
+                Err((why, at)) => return Err(self.damaged(why, at)),
+            }
+        }
+        self.move_to(offset, guess, end, toward)?;
+        loop {
+            let from = (offset - self.start) as usize;
+            match self.segment.assemble(offset, &self.bytes[from..]) {
+                Ok(found) => return Ok(found.within(&self.bytes, from)),
+                Err((Bad::Short, _)) if self.window_end() < end => {
+                    let wanted = self.segment.longer(&self.bytes[from..]);
+                    self.fill(offset, wanted.min((end - offset) as usize))?;
+                }
+                Err((why, at)) => return Err(self.damaged(why, at)),
+            }
+        }
+    }
+
+    fn damaged(&self, why: Bad, at: u32) -> Error {
+        Error::damaged(&self.segment.path, at.into(), why.to_string())
+    }
+
+    /// Places the window so that it covers `guess` bytes at `offset` and what is likely to be asked for next.
+    fn move_to(&mut self, offset: u32, guess: usize, end: u32, toward: Toward) -> Result<()> {
+        let near = self.window as u64;
+        let is_near = !self.bytes.is_empty()
+            && match toward {
+                Toward::End => offset >= self.start && u64::from(offset) <= u64::from(self.window_end()) + near,
+                Toward::Start => offset < self.window_end() && u64::from(offset) + near >= u64::from(self.start),
+            };
+        self.window = if is_near { (self.window * 4).min(MOST_BYTES) } else { FIRST_BYTES };
+        let room = (end - offset) as usize;
+        match toward {
+            Toward::End => self.fill(offset, self.window.max(guess).min(room)),
+            Toward::Start => {
+                let behind = offset as usize + guess.min(room);
+                let start = behind.saturating_sub(self.window).min(offset as usize);
+                self.fill(start as u32, behind - start)
+            }
+        }
+    }
+
+    fn fill(&mut self, start: u32, len: usize) -> Result<()> {
+        let file = self.segment.file()?;
+        let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
+        if bytes.capacity() < len {
+            bytes = BytesMut::zeroed(len);
+        } else {
+            bytes.resize(len, 0);
+        }
+        self.start = start;
+        self.segment.fill(&*file, start, &mut bytes)?;
+        self.bytes = bytes.freeze();
+        Ok(())
+    }
+}

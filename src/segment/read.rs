@@ -1,0 +1,262 @@
+//! Reading single records and footer pages out of a segment, and whole blocks for the cache.
+
+use bytes::{Buf, Bytes};
+
+use crate::error::{Error, Result};
+use crate::format::{
+    BLOCK_BYTES, Bad, Expect, Kind, Page, Part, block_rest, read_fragment, skip_fragment, trust_fragment,
+};
+use crate::fs::File;
+
+use super::{DATA_START, Segment, scan};
+
+/// A record read by its position.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    pub(crate) payload: Bytes,
+}
+
+/// A block whose fragments were checked, but for those before `checked_from`.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub(crate) bytes: Bytes,
+    checked_from: u32,
+}
+
+impl Block {
+    /// Bytes that were checked as a whole.
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
+        Block { bytes, checked_from: 0 }
+    }
+}
+
+/// A record found in a buffer: a part of it, or joined from several fragments.
+pub(super) struct Assembled {
+    kind: Kind,
+    parts: Parts,
+}
+
+enum Parts {
+    Whole { from: usize, to: usize },
+    Joined(Vec<u8>),
+}
+
+impl Assembled {
+    /// The record, within the bytes it was found in.
+    pub(super) fn within(self, bytes: &Bytes, base: usize) -> Record {
+        let Assembled { kind, parts } = self;
+        let payload = match parts {
+            Parts::Whole { from, to } => bytes.slice(base + from..base + to),
+            Parts::Joined(payload) => payload.into(),
+        };
+        Record { kind, payload }
+    }
+
+    /// As [`within`](Self::within), where the bytes are of no other use.
+    fn out_of(self, mut bytes: Bytes) -> Record {
+        let Assembled { kind, parts } = self;
+        let payload = match parts {
+            Parts::Whole { from, to } => {
+                bytes.truncate(to);
+                bytes.advance(from);
+                bytes
+            }
+            Parts::Joined(payload) => payload.into(),
+        };
+        Record { kind, payload }
+    }
+}
+
+impl Segment {
+    /// The log number in force at `offset`.
+    pub(crate) fn log_number_at(&self, offset: u32) -> u32 {
+        let before = self.resumes.partition_point(|(at, _)| *at < offset);
+        before.checked_sub(1).map_or(self.header.log_number, |last| self.resumes[last].1)
+    }
+
+    /// # Errors
+    /// [`Error::Lost`] where bytes stand in for what was lost.
+    pub(crate) fn check_gap(&self, offset: u32) -> Result<()> {
+        match self.gap {
+            Some((from, to)) if (from..to).contains(&offset) => Err(Error::Lost { segment: self.number.into() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the record at `offset` with one positioned read of `guess` bytes, and more only where it is longer.
+    /// Nothing at or behind `end` is taken for part of it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where the bytes fail their checksum; none of them is returned.
+    pub(crate) fn read(&self, offset: u32, guess: usize, end: u32) -> Result<Record> {
+        let file = self.file()?;
+        let fill = |bytes: &mut [u8], at| self.fill(&*file, at, bytes).map(|()| true);
+        self.read_from(offset, guess, end, fill).and_then(|record| record.ok_or_else(|| self.cut_short(offset)))
+    }
+
+    /// Reads the record at `offset` from where it was placed lately, without a system call; `None` where it is not kept
+    /// there.
+    pub(crate) fn read_recent(&self, offset: u32, guess: usize, end: u32) -> Option<Record> {
+        let region = self.region.load();
+        let region = region.as_ref()?;
+        // What fails here is read from the file, and judged there.
+        self.read_from(offset, guess, end, |bytes, at| Ok(region.recent(bytes, at.into()))).ok().flatten()
+    }
+
+    /// Reads the record at `offset` from the mapping of a sealed segment.
+    pub(crate) fn read_mapped(&self, offset: u32, end: u32) -> Result<Record> {
+        let map = match self.map.get() {
+            Some(map) => map,
+            None => {
+                let map = self.file()?.map().map_err(|e| Error::io("map", &self.path, e))?;
+                self.map.get_or_init(|| map)
+            }
+        };
+        let bytes = map.get(offset as usize..(end as usize).min(map.len())).ok_or_else(|| self.cut_short(offset))?;
+        match self.assemble(offset, bytes) {
+            Ok(found) => Ok(found.within(map, offset as usize)),
+            Err((why, at)) => Err(Error::damaged(&self.path, at.into(), why.to_string())),
+        }
+    }
+
+    fn read_from(
+        &self,
+        offset: u32,
+        guess: usize,
+        end: u32,
+        mut fill: impl FnMut(&mut [u8], u32) -> Result<bool>,
+    ) -> Result<Option<Record>> {
+        let room = end.saturating_sub(offset) as usize;
+        let mut bytes = vec![0; guess.max(64).min(room)];
+        if !fill(&mut bytes, offset)? {
+            return Ok(None);
+        }
+        loop {
+            match self.assemble(offset, &bytes) {
+                Ok(found) => return Ok(Some(found.out_of(bytes.into()))),
+                Err((Bad::Short, _)) if bytes.len() < room => {
+                    let from = bytes.len();
+                    bytes.resize(self.longer(&bytes).min(room), 0);
+                    if !fill(&mut bytes[from..], offset + from as u32)? {
+                        return Ok(None);
+                    }
+                }
+                Err((why, at)) => return Err(Error::damaged(&self.path, at.into(), why.to_string())),
+            }
+        }
+    }
+
+    /// How much to read next: all of a record that says so itself, else twice as much.
+    pub(super) fn longer(&self, bytes: &[u8]) -> usize {
+        let header = self.header.checksum.fragment_header_bytes();
+        let fields = bytes.get(self.header.checksum.sum_bytes()..header);
+        let own = fields.map_or(0, |fields| header + usize::from(u16::from_le_bytes([fields[0], fields[1]])));
+        if own > bytes.len() { own } else { (2 * bytes.len()).max(128 << 10) }
+    }
+
+    fn cut_short(&self, offset: u32) -> Error {
+        Error::damaged(&self.path, offset.into(), "the file ends inside a record")
+    }
+
+    pub(super) fn fill(&self, file: &dyn File, at: u32, bytes: &mut [u8]) -> Result<()> {
+        let read = file.read_at(bytes, at.into()).map_err(|e| Error::io("read", &self.path, e))?;
+        if read < bytes.len() { Err(self.cut_short(at)) } else { Ok(()) }
+    }
+
+    /// The record that starts at `offset`, within `bytes` from there on.
+    pub(super) fn assemble(&self, offset: u32, bytes: &[u8]) -> std::result::Result<Assembled, (Bad, u32)> {
+        let header = self.header.checksum.fragment_header_bytes();
+        let expect = Expect::Exact(self.log_number_at(offset));
+        let (mut at, mut previous, mut record, mut joined) = (offset, None, None, Vec::new());
+        loop {
+            if (block_rest(at) as usize) < header {
+                at += block_rest(at);
+            }
+            let rest = bytes.get((at - offset) as usize..).unwrap_or_default();
+            let fragment = read_fragment(self.header.checksum, rest, at, expect, previous).map_err(|why| (why, at))?;
+            if !scan::follows(record, &fragment) {
+                return Err((Bad::Sequence, at));
+            }
+            let from = (at - offset) as usize + header;
+            let (kind, end) = (fragment.record.kind, fragment.end);
+            match fragment.part {
+                Part::Full => {
+                    let parts = Parts::Whole { from, to: from + fragment.payload.len() };
+                    return Ok(Assembled { kind, parts });
+                }
+                Part::Last => {
+                    joined.extend_from_slice(fragment.payload);
+                    return Ok(Assembled { kind, parts: Parts::Joined(joined) });
+                }
+                Part::First | Part::Middle => joined.extend_from_slice(fragment.payload),
+            }
+            (at, previous, record) = (end, Some(fragment.sum), Some(fragment.record));
+        }
+    }
+
+    /// Reads and checks the block that starts at `start` and is full of records; `None` where anything in it is not as it
+    /// should be: then its records are read one by one, and each speaks for itself.
+    pub(crate) fn load_block(&self, start: u32) -> Result<Option<Block>> {
+        let checksum = self.header.checksum;
+        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        self.fill(&*self.file()?, start, &mut bytes)?;
+        let first = start.max(DATA_START);
+        let (mut at, mut checked_from) = (first, first);
+        while block_rest(at) as usize >= checksum.fragment_header_bytes() && at - start < BLOCK_BYTES {
+            let rest = &bytes[(at - start) as usize..];
+            let expect = Expect::Exact(self.log_number_at(at));
+            let end = match read_fragment(checksum, rest, at, expect, None) {
+                Ok(fragment) => Some(fragment.end),
+                // The rest of a record from the block before: its checksum needs that block. Whoever reads that record
+                // checks all of it.
+                Err(Bad::Sequence) if at == first => {
+                    checked_from = skip_fragment(checksum, rest, at).unwrap_or(u32::MAX);
+                    Some(checked_from)
+                }
+                Err(_) => None,
+            };
+            match end.filter(|end| *end > at && *end - start <= BLOCK_BYTES) {
+                Some(end) => at = end,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Block { bytes: bytes.into(), checked_from }))
+    }
+
+    /// The record that, by the index, starts at `offset` in a checked block; `None` where it does not end in it.
+    pub(crate) fn read_checked(&self, block: &Block, offset: u32) -> Option<Record> {
+        let at = (offset % BLOCK_BYTES) as usize;
+        let trusted = trust_fragment(self.header.checksum, block.bytes.get(at..)?)?;
+        let header = self.header.checksum.fragment_header_bytes();
+        let (from, to) = (at + header, at + header + trusted.payload_bytes);
+        let is_whole = trusted.part == Part::Full && offset >= block.checked_from && to <= block.bytes.len();
+        is_whole.then(|| Record { kind: trusted.kind, payload: block.bytes.slice(from..to) })
+    }
+
+    /// The log number in force at `offset`, if a batch begins there: a scan may start at it.
+    pub(crate) fn batch_begins_at(&self, offset: u32, end: u32) -> Result<Option<u32>> {
+        if offset < self.stamp_end || offset >= end {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; block_rest(offset).min(end - offset) as usize];
+        self.fill(&*self.file()?, offset, &mut bytes)?;
+        let log_number = self.log_number_at(offset);
+        let fragment = read_fragment(self.header.checksum, &bytes, offset, Expect::Exact(log_number), None);
+        let begins = fragment.is_ok_and(|fragment| fragment.record.begins);
+        Ok(begins.then_some(log_number))
+    }
+
+    /// Reads and checks a page of the footer, which bears `log_number`; returns its payload.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; [`Error::Io`].
+    pub(crate) fn read_page(&self, page: Page, log_number: u32) -> Result<Bytes> {
+        let mut bytes = vec![0; page.bytes as usize];
+        self.fill(&*self.file()?, page.at, &mut bytes)?;
+        let payload = page.read(&bytes, self.header.checksum, log_number);
+        let payload = payload.map_err(|why| Error::damaged(&self.path, page.at.into(), format!("footer: {why}")))?;
+        let from = bytes.len() - payload.len();
+        Ok(Bytes::from(bytes).slice(from..))
+    }
+}
