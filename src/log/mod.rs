@@ -19,11 +19,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::format::{Framer, Header, Predecessor};
-use crate::fs::{Lock, Region};
+use crate::fs::{File, Lock, Region};
 use crate::latch::Latch;
 use crate::options::{Options, SyncPolicy};
 use crate::position::Position;
-use crate::segment::{Active, Segment};
+use crate::segment::{Active, DATA_START, Segment};
 
 pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};
@@ -171,6 +171,25 @@ impl Log {
         all.saturating_sub(durable.offset())
     }
 
+    /// Gives back the space that was made ready and not used: all is durable, nothing more is written, and the next open
+    /// need not look for what may stand there. Best effort: a crash before it leaves zeros, which open knows too.
+    pub(crate) fn trim(&self) {
+        let mut writer = self.writer.lock();
+        writer.ended = writer.end();
+        let (active, spare) = (writer.active.take(), writer.spare.take());
+        let active = active.map(|active| (active.segment.clone(), u64::from(active.end)));
+        if let Some((segment, end)) = active {
+            segment.drop_region();
+            if let Ok(file) = segment.file() {
+                trim_file(&*file, end);
+            }
+        }
+        if let Some(Spare { file, region, .. }) = spare {
+            drop(region);
+            trim_file(&*file, DATA_START.into());
+        }
+    }
+
     /// Lets others open the log; this one is over.
     pub(crate) fn release(&self) {
         self.view.close();
@@ -238,6 +257,14 @@ impl Writer {
     /// Where the log ends.
     pub(crate) fn tail(&self) -> Position {
         self.end().map_or(Position::ZERO, |end| Position::new(end.number, end.end))
+    }
+}
+
+fn trim_file(file: &dyn File, end: u64) {
+    if file.size().is_ok_and(|size| size > end)
+        && let Err(error) = file.set_size(end)
+    {
+        tracing::warn!(%error, "unused space stays allocated");
     }
 }
 

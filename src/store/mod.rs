@@ -174,6 +174,7 @@ impl Shared {
         if self.log.dir.manifest.lock().now.durable != tail {
             self.log.dir.update_manifest(|manifest| manifest.durable = tail).map_err(|e| self.log.fail(e))?;
         }
+        self.log.trim();
         Ok(())
     }
 }
