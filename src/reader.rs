@@ -73,6 +73,16 @@ impl Reader {
 
     /// The live entry at `index`, or `None`. One look into the index and one positioned read.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(7, "user:42", "Ada")?;
+    /// let entry = store.get(7)?.expect("it was just written");
+    /// assert_eq!((entry.key(), entry.value::<&str>()?), (&b"user:42"[..], "Ada"));
+    /// assert!(store.get(8)?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Damaged`] where its bytes fail their checksum; [`Error::Lost`] where it may have stood in a part of the
     /// log that was given up; [`Error::Io`]; [`Error::Closed`].
@@ -82,6 +92,19 @@ impl Reader {
     }
 
     /// As [`get`](Reader::get), with key and value in `buffer`, whose memory is reused.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write_bytes(1, "a", [1; 100])?;
+    /// store.write_bytes(2, "b", [2; 100])?;
+    /// let mut buffer = Vec::new();
+    /// for index in 1..=2 {
+    ///     let entry = store.get_into(index, &mut buffer)?.expect("it was just written");
+    ///     assert_eq!(entry.bytes()?, [index as u8; 100]);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get`](Reader::get).
@@ -97,6 +120,16 @@ impl Reader {
 
     /// The live entry at a position that a write or an entry gave; `None` where it was deleted or truncated since.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// let position = store.write(1, "key", "value")?;
+    /// assert_eq!(store.read(position)?.expect("it is there").index(), 1);
+    /// store.delete(1)?;
+    /// assert!(store.read(position)?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Removed`] where its segment is gone; [`Error::InvalidPosition`] where no record starts there; else as
     /// [`get`](Reader::get).
@@ -111,16 +144,49 @@ impl Reader {
     }
 
     /// The live entries with an index in `range`, by index, from either end.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// for index in 1..=10 {
+    ///     store.write(index, "key", &index)?;
+    /// }
+    /// let some: Result<Vec<u64>, _> = store.range(3..6).map(|entry| Ok::<_, casklog::Error>(entry?.index())).collect();
+    /// assert_eq!(some?, [3, 4, 5]);
+    /// let last = store.range(..).next_back().expect("there are entries")?;
+    /// assert_eq!(last.index(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn range(&self, range: impl RangeBounds<u64>) -> Iter {
         Iter::new(self.view.clone(), range)
     }
 
     /// Entries and deletions in the order in which they were written. What was truncated is left out.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(2, "b", "first")?;
+    /// store.write(1, "a", "second")?;
+    /// store.delete(2)?;
+    /// let items: Result<Vec<_>, _> = store.log_order().collect();
+    /// assert_eq!(items?.iter().map(casklog::LogItem::index).collect::<Vec<_>>(), [2, 1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log_order(&self) -> LogOrder {
         LogOrder::new(self.view.clone(), Position::ZERO)
     }
 
     /// As [`log_order`](Reader::log_order), from `position` on.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(1, "key", "old")?;
+    /// let position = store.write(2, "key", "new")?;
+    /// assert_eq!(store.iter_from(position)?.count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Removed`] where the segment of that position is gone.
@@ -163,6 +229,14 @@ impl Reader {
     /// Reads every record and every footer of the log as it is now, and checks all of it. Takes as long as reading the
     /// files; writes go on meanwhile. Changes nothing.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(1, "key", "value")?;
+    /// assert!(!store.verify()?.is_damaged());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Closed`]. Damage is in the outcome.
     pub fn verify(&self) -> Result<Verified> {
@@ -199,6 +273,14 @@ impl Reader {
     }
 
     /// The value of a metadata key.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.put_meta("vote", b"node 1")?;
+    /// assert_eq!(store.meta("vote").as_deref(), Some(&b"node 1"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn meta(&self, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         let log = &*self.view;
         log.index.consistent(|| log.meta.read().get(key.as_ref()).cloned())
@@ -226,6 +308,15 @@ impl Reader {
     }
 
     /// What the store did since it was opened, and what it holds.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(1, "key", "value")?;
+    /// let stats = store.stats();
+    /// assert_eq!((stats.entries, stats.entries_written, stats.durable), (1, 1, stats.tail));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stats(&self) -> Stats {
         let log = &*self.view;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
