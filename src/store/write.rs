@@ -31,6 +31,14 @@ impl Store {
     /// Writes an entry. Durable when it returns if the sync policy says so; it survives the death of the process in
     /// any case.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(1, "user:42", &("Ada", 36))?;
+    /// assert!(matches!(store.write(1, "user:42", "again"), Err(casklog::Error::IndexExists { index: 1 })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::IndexExists`], [`Error::BelowFloor`] for the index, and, in a log that keeps an order,
     /// [`Error::IndexOrder`], also for an index that is taken; [`Error::TooLarge`],
@@ -41,6 +49,15 @@ impl Store {
     }
 
     /// As [`write`](Store::write), with a durability of its own.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// use casklog::Durability;
+    /// store.write_with(1, "key", "soon enough", Durability::Written)?;
+    /// store.write_with(2, "key", "durable, and the one before it too", Durability::Synced)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`write`](Store::write).
@@ -55,6 +72,14 @@ impl Store {
     }
 
     /// Writes an entry whose value is bytes: MessagePack `bin`, not an array of integers.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write_bytes(1, "blob", [0xff; 16])?;
+    /// assert_eq!(store.get(1)?.expect("it is there").bytes()?, [0xff; 16]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`write`](Store::write).
@@ -79,6 +104,15 @@ impl Store {
 
     /// Writes an entry under the [next index](Store::next_index): one above the highest that is taken; 1, or
     /// [`Options::first_index`](crate::Options::first_index), in a new log.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// let first = store.append("key", "value")?;
+    /// let second = store.append("key", "value")?;
+    /// assert_eq!(second.index, first.index + 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::IndexExhausted`], else as [`write`](Store::write).
@@ -123,6 +157,16 @@ impl Store {
     /// Writes a batch: all of it, or after a crash none. Returns the positions of its entries in the order in which
     /// they were put.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// let mut batch = casklog::Batch::new();
+    /// batch.put(2, "b", "second")?.put(1, "a", "first")?.put_meta("applied", b"2");
+    /// let positions = store.write_batch(&batch)?;
+    /// assert_eq!(positions.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::BatchDuplicate`], [`Error::BatchGap`], [`Error::BatchDeletesPut`], else as [`write`](Store::write); of
     /// a batch that is refused nothing is written.
@@ -142,6 +186,14 @@ impl Store {
     }
 
     /// Writes an entry and returns at once: it is visible, and durable when the [`Commit`] says so.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// let commits: Result<Vec<_>, _> = (1..=10).map(|index| store.submit(index, "key", "value")).collect();
+    /// commits?.last().expect("there are ten").wait()?; // and with it all before it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Busy`] where too many bytes wait to become durable, else as [`write`](Store::write).
@@ -163,6 +215,16 @@ impl Store {
 
     /// Deletes the entry at `index`, if there is one; says whether there was. The index stays taken.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(1, "key", "value")?;
+    /// assert!(store.delete(1)?);
+    /// assert!(!store.delete(1)?);
+    /// assert!(store.write(1, "key", "value").is_err(), "the index stays taken");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`write`](Store::write), and as [`get`](Store::get): the deletion keeps the entry's key.
     pub fn delete(&self, index: u64) -> Result<bool> {
@@ -183,6 +245,17 @@ impl Store {
     /// Removes the entries below `index` and frees their space when whole segments are empty. `index` itself stays,
     /// and becomes the floor below which writes are refused. Past the end it empties the log.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// for index in 1..=100 {
+    ///     store.write(index, "key", &index)?;
+    /// }
+    /// store.truncate_before(50)?;
+    /// assert_eq!(store.first_index(), Some(50));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`write`](Store::write).
     pub fn truncate_before(&self, index: u64) -> Result<()> {
@@ -191,6 +264,17 @@ impl Store {
 
     /// Removes the entries above `index` and frees their indexes; the next one is at most `index + 1`.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// for index in 1..=100 {
+    ///     store.write(index, "key", &index)?;
+    /// }
+    /// store.truncate_after(90)?;
+    /// assert_eq!(store.append("key", "another")?.index, 91);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::BelowFloor`] where `index + 1` lies below the floor, else as [`write`](Store::write).
     pub fn truncate_after(&self, index: u64) -> Result<()> {
@@ -198,6 +282,15 @@ impl Store {
     }
 
     /// Removes all entries; the next index is `index`, which is the floor too. Metadata stays.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(7, "key", "value")?;
+    /// store.reset_to(1)?;
+    /// assert!(store.is_empty() && store.next_index() == Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`write`](Store::write).
@@ -242,6 +335,15 @@ impl Store {
 
     /// Begins a new segment and returns when the old one is sealed and durable. Does nothing in a segment without
     /// records.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// store.write(1, "key", "value")?;
+    /// store.rotate()?;
+    /// assert_eq!(store.segments().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`write`](Store::write).
