@@ -16,7 +16,7 @@ use crate::segment::{Ahead, Toward};
 ///
 /// It shows the log as it was when the iterator was made, however long it lives: later writes and deletions do not
 /// change it. Where a truncation or retention takes entries that it has not handed out, it ends with
-/// [`Error::Truncated`] or [`Error::Removed`], never silently. Each range of indexes that was lost to damage is one
+/// [`Error::Truncated`] or [`Error::Removed`], never silently; where all that was taken was deleted before, it may end so, too. Each range of indexes that was lost to damage is one
 /// [`Error::Lost`], and each damaged entry one [`Error::Damaged`]; it goes on behind them.
 ///
 /// An entry is a part of a larger read, which stays in memory as long as the entry does; [`Entry::detach`] copies it out.
@@ -68,7 +68,10 @@ impl Iter {
             match (iter.find(End::Front), iter.find(End::Back)) {
                 (Some(Ok(first)), Some(Ok(last))) => break Some((first, last)),
                 (None, None) => break None,
-                _ => iter.snapshot = iter.view.index.snapshot(),
+                _ => {
+                    iter.snapshot = iter.view.index.snapshot();
+                    (iter.front, iter.back) = (Cursor::default(), Cursor::default());
+                }
             }
         };
         if let Some((low, high)) = asked {
@@ -85,8 +88,8 @@ impl Iter {
         let index = &self.view.index;
         let cursor = if end == End::Front { &mut self.front } else { &mut self.back };
         let at = if end == End::Front { low } else { high };
-        let is_known = cursor.stretch.is_some_and(|(_, known)| known.contains(at));
-        let found = if is_known && !index.is_deleted(at, *tail) {
+        let known = cursor.stretch.filter(|(_, known)| known.contains(at)).map(|(row, _)| table.rows()[row].number());
+        let found = if known.is_some_and(|segment| !index.is_deleted_in(segment, at, *tail)) {
             Some(at)
         } else {
             index.consistent(|| {
@@ -95,7 +98,7 @@ impl Iter {
                     End::Back => index.last_to(high, table, *tail).filter(|found| *found >= low),
                 };
                 cursor.stretch = found.and_then(|found| {
-                    let place = table.find(found)?;
+                    let place = table.find_before(found, *tail)?;
                     Some((place.number, place.row.stretch(found, *tail)?))
                 });
                 found

@@ -269,13 +269,16 @@ impl Keeper {
         let writer = self.log.writer.lock();
         let tail = writer.tail();
         let salvages = options.recovery == RecoveryMode::Salvage;
-        let facts: Vec<Facts> = writer
-            .contents
-            .rows()
+        let rows = writer.contents.rows();
+        let is_emptied = |place: usize| {
+            rows.get(place + 1).is_some_and(|next| writer.contents.is_emptied(&rows[place], next, salvages))
+        };
+        let facts: Vec<Facts> = rows
             .iter()
-            .map(|row| Facts {
+            .enumerate()
+            .map(|(place, row)| Facts {
                 bytes: row.bytes(tail),
-                is_emptied: writer.contents.is_emptied(row, salvages),
+                is_emptied: is_emptied(place),
                 last_write_ms: row.segment.last_write_ms.load(Ordering::Relaxed),
                 is_sealed: row.end.is_some() && !writer.rotated.iter().any(|r| r.segment.number == row.number()),
             })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::{Kind, Tombstone};
-use crate::index::{Held, Indexes, Snapshot, Spot, Stretch};
+use crate::index::{Held, Indexes, Place, Snapshot, Spot, Stretch};
 use crate::log::View;
 use crate::position::Position;
 use crate::segment::{Scan, Scanned, Stop, Window, next_fragment};
@@ -226,8 +226,19 @@ impl LogOrder {
         match scanned.record.kind {
             Kind::Tombstone => {
                 let Tombstone { index, key } = Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
-                check(index)?;
-                let stands = self.view.index.consistent(|| self.view.index.tombstone(index) == Some(position));
+                // In force, if the entry that it deletes was there when the iterator was made.
+                let place = self.view.index.consistent(|| {
+                    check(index)?;
+                    Ok::<_, Error>(table.find_before(index, *tail).filter(|place| place.is_before(position)))
+                })?;
+                let stands = match place {
+                    Some(Place { row, spot: Spot::Member(place), .. }) if row.number() == position.segment_number() => {
+                        let Indexes::Sealed(sealed) = &row.indexes else { return Ok(None) };
+                        let (offset, _) = sealed.offset_near(&row.segment, &self.view.cache, place, &mut self.held)?;
+                        offset < scanned.start
+                    }
+                    place => place.is_some(),
+                };
                 Ok(stands.then(|| LogItem::Deleted { index, key: key.to_vec(), position }))
             }
             Kind::Entry => {

@@ -122,7 +122,7 @@ fn segment(view: &View, table: &Table, row: &Row, tail: Position, found: &mut Ve
     found.bytes = end.into();
     let next = table.rows().iter().find(|other| other.number() > row.number());
     if let Some(before) = next.and_then(|next| next.segment.stamp.predecessor)
-        && row.end.is_some()
+        && row.number() < tail.segment_number()
         && (before.number, before.end) != (row.number(), end)
     {
         let named = Position::new(before.number, before.end);

@@ -75,6 +75,11 @@ impl Members {
         })
     }
 
+    /// All indexes, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.near(0).flat_map(|placed| placed.run.first..=placed.run.last())
+    }
+
     /// The place of an index among all.
     pub(crate) fn find(&self, index: u64) -> Option<u32> {
         let Placed { run, place } = self.near(index).find(|placed| placed.run.last() >= index)?;

@@ -145,7 +145,7 @@ impl Index {
     pub(crate) fn find<T>(&self, index: u64, mut found: impl FnMut(&Table, Option<Place<'_>>, Position) -> T) -> T {
         self.consistent(|| {
             let (table, tail) = self.now();
-            let place = table.find(index).filter(|place| self.is_live(index, place, tail));
+            let place = table.find_before(index, tail).filter(|place| self.is_live(index, place, tail));
             // An entry above the tail is about to be published; for this reader it does not exist yet.
             found(&table, place, tail)
         })
@@ -155,7 +155,7 @@ impl Index {
     pub(crate) fn locate(&self, index: u64) -> (arc_swap::Guard<Arc<Table>>, Position, Option<(usize, Spot)>) {
         self.consistent(|| {
             let (table, tail) = self.now();
-            let place = table.find(index).filter(|place| self.is_live(index, place, tail));
+            let place = table.find_before(index, tail).filter(|place| self.is_live(index, place, tail));
             let found = place.map(|place| (place.number, place.spot));
             (table, tail, found)
         })
@@ -163,12 +163,12 @@ impl Index {
 
     /// Whether the entry of `index` at `place` belongs to the log that ends at `tail`.
     pub(crate) fn is_live(&self, index: u64, place: &Place<'_>, tail: Position) -> bool {
-        place.is_before(tail) && !self.is_deleted(index, tail)
+        place.is_before(tail) && !self.tombstone(index).is_some_and(|at| at < tail && place.is_before(at))
     }
 
-    /// Whether `index` is deleted as of `tail`.
-    pub(crate) fn is_deleted(&self, index: u64, tail: Position) -> bool {
-        self.tombstone(index).is_some_and(|at| at < tail)
+    /// Whether the entry of `index` in this segment is deleted as of `tail`.
+    pub(crate) fn is_deleted_in(&self, segment: u32, index: u64, tail: Position) -> bool {
+        self.tombstone(index).is_some_and(|at| at < tail && segment <= at.segment_number())
     }
 
     /// Where the tombstone of a deleted index stands.
@@ -190,16 +190,19 @@ impl Index {
     /// The first live index.
     pub(crate) fn first(&self) -> Option<u64> {
         self.consistent(|| {
+            // First: the hint passes over what is deleted as of a tail that was published before it moved.
+            let hint = self.first_hint.load(Ordering::Acquire);
             let (table, tail) = self.now();
-            self.first_from(self.first_hint.load(Ordering::Acquire), &table, tail)
+            self.first_from(hint, &table, tail)
         })
     }
 
     /// The last live index.
     pub(crate) fn last(&self) -> Option<u64> {
         self.consistent(|| {
+            let hint = self.last_hint.load(Ordering::Acquire);
             let (table, tail) = self.now();
-            self.last_to(self.last_hint.load(Ordering::Acquire), &table, tail)
+            self.last_to(hint, &table, tail)
         })
     }
 
@@ -207,7 +210,7 @@ impl Index {
     pub(crate) fn first_from(&self, mut index: u64, table: &Table, tail: Position) -> Option<u64> {
         loop {
             index = table.at_or_above(index)?;
-            if table.find(index).is_some_and(|place| self.is_live(index, &place, tail)) {
+            if table.find_before(index, tail).is_some_and(|place| self.is_live(index, &place, tail)) {
                 return Some(index);
             }
             index = index.checked_add(1)?;
@@ -218,7 +221,7 @@ impl Index {
     pub(crate) fn last_to(&self, mut index: u64, table: &Table, tail: Position) -> Option<u64> {
         loop {
             index = table.at_or_below(index)?;
-            if table.find(index).is_some_and(|place| self.is_live(index, &place, tail)) {
+            if table.find_before(index, tail).is_some_and(|place| self.is_live(index, &place, tail)) {
                 return Some(index);
             }
             index = index.checked_sub(1)?;

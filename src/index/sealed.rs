@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use crate::cache::{Cache, Key, Lookup};
 use crate::error::{Error, Result};
-use crate::format::{EntryRecord, Kind, PAGE_BYTES, Page, Trailer};
+use crate::format::{EntryRecord, Kind, PAGE_BYTES, Page, Trailer, Truncation};
 use crate::segment::{Block, Scan, Segment, Stop, Window, next_fragment};
 
-use super::Members;
+use super::{Clip, Members};
 
 /// See the module.
 #[derive(Debug)]
@@ -126,11 +126,22 @@ impl Sealed {
                 }
                 Some(_) => break,
             }
-            for scanned in batch.iter().filter(|scanned| scanned.record.kind == Kind::Entry) {
-                // Of two entries of an index the later one counts: a truncation took the other.
-                let place = EntryRecord::decode(&scanned.payload).ok().and_then(|e| self.members.find(e.index));
-                if let Some(place) = place {
-                    offsets[place as usize] = scanned.start;
+            for scanned in &batch {
+                match scanned.record.kind {
+                    Kind::Entry => {
+                        let entry = EntryRecord::decode(&scanned.payload).ok();
+                        if let Some(place) = entry.and_then(|entry| self.members.find(entry.index)) {
+                            offsets[place as usize] = scanned.start;
+                        }
+                    }
+                    Kind::Truncation => {
+                        // What stands before it is not what the footer named.
+                        let mut clip = Clip::ALL;
+                        Truncation::decode(&scanned.payload).into_iter().for_each(|what| clip.truncate(what));
+                        let hidden = self.members.iter().enumerate().filter(|(_, index)| !clip.contains(*index));
+                        hidden.for_each(|(place, _)| offsets[place] = 0);
+                    }
+                    _ => {}
                 }
             }
         }

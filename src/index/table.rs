@@ -215,8 +215,8 @@ pub(crate) struct LostRange {
 }
 
 impl LostRange {
-    pub(crate) const fn new(segment: u32, first: u64, last: u64) -> Self {
-        LostRange { segment, first, last, clip: Clip::ALL }
+    pub(crate) const fn new(segment: u32, first: u64, last: u64, clip: Clip) -> Self {
+        LostRange { segment, first, last, clip }
     }
 
     pub(crate) fn truncate(&mut self, truncation: Truncation) {
@@ -277,6 +277,18 @@ impl Table {
             row.find(index).map(|spot| Place { row, number, spot })
         };
         let active = self.rows.len().checked_sub(1).and_then(place);
+        active.or_else(|| self.spans_at(index).find_map(|span| place(span.row)))
+    }
+
+    /// As [`find`](Self::find), of what stands before `tail`: an index that retention has freed may have been written again,
+    /// into the active segment, which an older table shares.
+    pub(crate) fn find_before(&self, index: u64, tail: Position) -> Option<Place<'_>> {
+        let last = self.rows.len().checked_sub(1)?;
+        let place = |number: usize| {
+            let row = &self.rows[number];
+            row.find(index).map(|spot| Place { row, number, spot })
+        };
+        let active = place(last).filter(|place| place.is_before(tail));
         active.or_else(|| self.spans_at(index).find_map(|span| place(span.row)))
     }
 

@@ -169,7 +169,17 @@ impl Contents {
 
     /// Whether truncations have left nothing of what a segment held. What was lost to damage counts as left where it
     /// cannot be told: it is reported for as long as nobody truncates it.
-    pub(crate) fn is_emptied(&self, row: &Row, salvages: bool) -> bool {
+    ///
+    /// Nor may its removal change what may be written: `next` is the segment behind it, whose head stamp is all that is left
+    /// to tell what the log has had.
+    pub(crate) fn is_emptied(&self, row: &Row, next: &Row, salvages: bool) -> bool {
+        let floor = raised_floor(self.state, next.segment.stamp.state.next, row.clip).floor;
+        // Where no index is left out, none below the next one can be written anyway.
+        let is_harmless =
+            self.state.order == IndexOrder::Sequential && matches!(self.state.next, Next::At(next) if floor <= next);
+        if floor != self.state.floor && !is_harmless {
+            return false;
+        }
         if row.clip.is_empty {
             return true;
         }
@@ -187,7 +197,11 @@ impl Contents {
             return Vec::new();
         };
         self.hidden = last.clip;
-        self.state = raised_floor(self.state, first.segment.stamp.state.next, self.hidden);
+        // What truncations have emptied was not removed by retention.
+        let is_removed = self.rows[..count].iter().any(|row| row.count() != 0 || row.segment.gap.is_some());
+        if is_removed || self.state.order != IndexOrder::Any {
+            self.state = raised_floor(self.state, first.segment.stamp.state.next, self.hidden);
+        }
         let first = first.number();
         self.lost.retain(|range| range.segment >= first);
         note_removed(&self.index, &self.rows[..count]);

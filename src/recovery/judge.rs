@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::{Framer, Predecessor, State};
-use crate::index::LostRange;
+use crate::index::{Clip, LostRange};
 use crate::log::{Contents, Dir, Journal, Meta};
 use crate::position::Position;
 use crate::segment::{Evidence, Segment, Window, evidence};
@@ -97,8 +97,18 @@ pub(super) struct Judge<'a> {
     pub(super) out: Judgement,
     /// The highest number of a segment file that the manifest knows to exist.
     last_known: u32,
-    /// Damage that was met last and is not bounded yet, and the highest taken index before it.
-    open_damage: Option<(usize, Option<u64>)>,
+    /// Damage that was met last.
+    pub(super) open_damage: Option<OpenDamage>,
+}
+
+/// Damage whose indexes are not known yet.
+#[derive(Debug)]
+pub(super) struct OpenDamage {
+    place: usize,
+    /// The highest taken index before it.
+    before: Option<u64>,
+    /// What truncations behind it have left.
+    pub(super) clip: Clip,
 }
 
 /// Judges what `survey` found, filling `contents` and `report`. Damage is in the report.
@@ -198,7 +208,7 @@ impl Judge<'_> {
     pub(super) fn damaged(&mut self, damage: Damage) {
         let before = self.highest_taken();
         self.report.damage.push(damage);
-        self.open_damage = Some((self.report.damage.len() - 1, before));
+        self.open_damage = Some(OpenDamage { place: self.report.damage.len() - 1, before, clip: Clip::ALL });
     }
 
     fn highest_taken(&self) -> Option<u64> {
@@ -207,7 +217,7 @@ impl Judge<'_> {
 
     /// The first good entry behind damage bounds what was lost.
     pub(super) fn bound_damage(&mut self, first_behind: u64) {
-        let Some((place, before)) = self.open_damage.take() else {
+        let Some(OpenDamage { place, before, clip }) = self.open_damage.take() else {
             return;
         };
         let first = before.map_or(Some(0), |before| before.checked_add(1));
@@ -217,7 +227,7 @@ impl Judge<'_> {
         if first <= last {
             let damage = &mut self.report.damage[place];
             damage.indexes = Some((first, last));
-            self.out.contents.lost.push(LostRange::new(damage.segment as u32, first, last));
+            self.out.contents.lost.push(LostRange::new(damage.segment as u32, first, last, clip));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::format::{
     Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
     decode_watermark,
 };
-use crate::index::LostRange;
+use crate::index::{Clip, LostRange};
 use crate::log::{Journal, Op, now_ms};
 use crate::position::Position;
 use crate::segment::{
@@ -67,6 +67,9 @@ impl Judge<'_> {
     }
 
     fn adopt(&mut self, member: Member, trailer: Trailer, footer: Summary, end: Predecessor) {
+        if let Some(open) = &mut self.open_damage {
+            footer.truncations.iter().for_each(|at| open.clip.truncate(at.truncation));
+        }
         if let Some((first, _)) = trailer.indexes {
             self.bound_damage(first);
         }
@@ -262,7 +265,7 @@ impl Judge<'_> {
 
     fn note_gap(&mut self, member: &Member, from: u32, gap: Gap) {
         if let Some((first, last)) = gap.indexes {
-            self.out.contents.lost.push(LostRange::new(member.number, first, last));
+            self.out.contents.lost.push(LostRange::new(member.number, first, last, Clip::ALL));
         }
         self.report.gaps.push(Damage {
             path: member.path.clone(),
@@ -279,8 +282,10 @@ impl Judge<'_> {
         let found = op_of(scanned).map_err(|e| Error::damaged(path, scanned.start.into(), e.to_string()))?;
         match found {
             Found::Op(op) => {
-                if let Op::Put(index) = op {
-                    self.bound_damage(index);
+                match (op, &mut self.open_damage) {
+                    (Op::Put(index), _) => self.bound_damage(index),
+                    (Op::Truncate(truncation), Some(open)) => open.clip.truncate(truncation),
+                    _ => {}
                 }
                 self.out.contents.apply(op, &scanned.payload, Position::new(number, scanned.start));
                 Ok(true)

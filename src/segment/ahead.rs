@@ -53,9 +53,12 @@ impl Ahead {
     /// As [`Segment::read`].
     pub(crate) fn record(&mut self, offset: u32, guess: usize, end: u32, toward: Toward) -> Result<Record> {
         self.segment.check_gap(offset)?;
+        if offset >= end {
+            return Err(self.damaged(Bad::Short, offset));
+        }
         if (self.start..self.window_end()).contains(&offset) {
             let from = (offset - self.start) as usize;
-            let to = (end.min(self.window_end()) - self.start) as usize;
+            let to = end.min(self.window_end()).saturating_sub(self.start) as usize;
             match self.segment.assemble(offset, self.bytes.get(from..to).unwrap_or_default()) {
                 Ok(found) => return Ok(found.within(&self.bytes, from)),
                 Err((Bad::Short, _)) if self.window_end() < end => {}

@@ -130,7 +130,6 @@ fn the_log_order_does_not_pass_over_what_was_truncated_in_silence() {
 
 /// The entry went by retention, its deletion is in a segment that is still there.
 #[test]
-#[ignore = "known: deletions_go_with_entries"]
 fn the_log_order_shows_the_deletion_of_an_entry_that_retention_took() {
     let write = |ops: &mut Vec<Op>| ops.extend([Rotate, Append(0, 0)]);
     let mut ops = vec![One(Put(At(15), 0, 0))];

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use casklog::{Position, Store};
+use casklog::{IndexOrder, Position, Store};
 
 use crate::model::Model;
 use crate::run::ensure;
@@ -71,10 +71,11 @@ impl Segments {
         Ok(())
     }
 
-    /// After a truncation the log begins with a segment that holds entries, or with the last one.
-    pub(crate) fn is_space_free(&self, model: &Model) -> Result<(), String> {
+    /// After a truncation the log begins with a segment that holds entries, or with the last one. A log of increasing
+    /// indexes may keep one whose removal would raise the floor over indexes that the truncation has freed.
+    pub(crate) fn is_space_free(&self, model: &Model, setup: &Setup) -> Result<(), String> {
         let holds = model.items.values().any(|item| item.position.segment() == self.first);
-        let may_stay = holds || self.first == self.last;
+        let may_stay = holds || self.first == self.last || setup.order == IndexOrder::Increasing;
         ensure!(may_stay, "segment {} is the first one, was emptied and not removed", self.first);
         Ok(())
     }

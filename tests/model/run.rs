@@ -239,7 +239,7 @@ impl Runner {
         let truncated = then.cuts != self.model.cuts;
         self.model = then;
         self.segments.follow(&mut self.model, &self.store, &self.setup)?;
-        if truncated { self.segments.is_space_free(&self.model) } else { Ok(()) }
+        if truncated { self.segments.is_space_free(&self.model, &self.setup) } else { Ok(()) }
     }
 
     /// Tells the model where entries stand: in the order of their indexes, behind all that was written before.
