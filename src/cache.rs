@@ -33,15 +33,15 @@ const COUNT_MOST: u8 = 60;
 /// are not in the processor's cache.
 const PROMOTE: u8 = 8;
 
-/// Where a block or page starts.
+/// The id of a segment and where in it a block or page starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
     word: u64,
 }
 
 impl Key {
-    pub(crate) const fn new(segment: u32, offset: u32) -> Self {
-        Key { word: (segment as u64) << 32 | offset as u64 }
+    pub(crate) const fn new(segment_id: u32, offset: u32) -> Self {
+        Key { word: (segment_id as u64) << 32 | offset as u64 }
     }
 
     /// Fibonacci hashing: the upper bits are the good ones.

@@ -46,6 +46,9 @@ pub struct Follow {
     handed: Option<(u64, u64)>,
     /// What was handed out before it was known to be durable, of a log that another process writes.
     undurable: VecDeque<(Position, u64)>,
+    /// Behind the last deletion or truncation that it has taken into account: where a cut takes that back, what it took is
+    /// there again.
+    taken_to: Position,
     /// Cuts of the log that are dealt with.
     cuts: u64,
     /// To be handed out first.
@@ -79,12 +82,18 @@ impl Follow {
             held: None,
             handed: None,
             undurable: VecDeque::new(),
+            taken_to: Position::ZERO,
             first: VecDeque::new(),
             is_second: false,
             is_over: false,
         };
         watch(&follow.view)?;
-        follow.at = follow.start()?;
+        follow.at = loop {
+            match follow.start() {
+                Err(error @ Error::Missing { .. }) if follow.view.is_doubtful(&error) => {}
+                at => break at?,
+            }
+        };
         Ok(follow)
     }
 
@@ -160,7 +169,7 @@ impl Follow {
     fn step(&mut self) -> Result<Option<LogItem>> {
         loop {
             self.view.check_open()?;
-            self.note_cut();
+            self.note_cut()?;
             if let Some(item) = self.first.pop_front() {
                 return Ok(Some(item));
             }
@@ -273,7 +282,11 @@ impl Follow {
         match scanned.record.kind {
             Kind::Entry => {
                 let index = EntryRecord::decode(&scanned.payload).map_err(|e| malformed(e.0))?.index;
-                if index < self.from || !stands(&self.view, index, position, &mut self.held)? {
+                if index < self.from {
+                    return Ok(None);
+                }
+                if !stands(&self.view, index, position, &mut self.held)? {
+                    self.taken_to = self.taken_to.max(self.view.index.tail());
                     return Ok(None);
                 }
                 self.handed = Some(self.handed.map_or((index, index), |(lo, hi)| (lo.min(index), hi.max(index))));
@@ -289,10 +302,12 @@ impl Follow {
             }
             Kind::Tombstone => {
                 let Tombstone { index, key } = Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
+                self.taken_to = self.taken_to.max(self.at);
                 Ok((index >= self.from).then(|| LogItem::Deleted { index, key: key.to_vec(), position }))
             }
             Kind::Truncation => {
                 let truncation = Truncation::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
+                self.taken_to = self.taken_to.max(self.at);
                 Ok(self.truncate(truncation).map(|gone| LogItem::Truncated { gone, position }))
             }
             Kind::Gap => Err(Error::Lost { segment: position.segment() }),
@@ -316,14 +331,19 @@ impl Follow {
     }
 
     /// Where the log was cut under this reader, goes back to what is certain.
-    fn note_cut(&mut self) {
+    fn note_cut(&mut self) -> Result<()> {
         let (cuts, position) = self.view.last_cut();
         if cuts == self.cuts {
-            return;
+            return Ok(());
         }
+        let is_only = cuts == self.cuts + 1;
         self.cuts = cuts;
+        // Not even the beginning is certain where it is another log, or nothing was known to be durable.
+        if !is_only || position == Position::ZERO || self.taken_to > position {
+            return self.begin_again(position);
+        }
         if self.at <= position {
-            return;
+            return Ok(());
         }
         let mut gone: Vec<u64> =
             self.undurable.iter().filter(|(at, _)| *at >= position).map(|(_, index)| *index).collect();
@@ -336,26 +356,51 @@ impl Follow {
         }
         (self.at, self.scan, self.held) = (position, None, None);
         self.batch.clear();
+        Ok(())
+    }
+
+    /// Takes everything back that was handed out, and begins anew.
+    fn begin_again(&mut self, position: Position) -> Result<()> {
+        let gone = self.handed.take().map(|_| LogItem::Truncated { gone: 0..=u64::MAX, position });
+        self.first.extend(gone);
+        self.undurable.clear();
+        self.batch.clear();
+        (self.scan, self.held, self.taken_to) = (None, None, Position::ZERO);
+        self.at = self.start()?;
+        Ok(())
     }
 }
 
 /// Whether an entry that was read is still in the log, deleted or not: no truncation has taken it.
+///
+/// # Errors
+/// [`Error::Removed`] where its segment was retired meanwhile, so that nobody can tell.
 fn stands(view: &View, index: u64, position: Position, held: &mut Option<Held>) -> Result<bool> {
-    let (table, found) = view.index.consistent(|| {
-        let (table, _) = view.index.now();
-        let found = table.find(index).map(|place| (place.number, place.spot));
-        (table, found)
-    });
-    let Some((number, spot)) = found else { return Ok(false) };
-    let row = &table.rows()[number];
-    if row.number() != position.segment_number() {
-        return Ok(false);
+    loop {
+        let (table, found) = view.index.consistent(|| {
+            let (table, _) = view.index.now();
+            let found = table.find(index).filter(|place| place.row.number() == position.segment_number());
+            let found = found.map(|place| (place.number, place.spot));
+            (table, found)
+        });
+        let Some((number, spot)) = found else {
+            let is_gone = table.row(position.segment()).is_none();
+            let had_entries = view.index.removed_to() >= position.segment_number();
+            return if is_gone && had_entries { Err(view.removed()) } else { Ok(false) };
+        };
+        let row = &table.rows()[number];
+        let offset = match (spot, &row.indexes) {
+            (Spot::Member(place), Indexes::Sealed(sealed)) => {
+                sealed.offset_near(&row.segment, &view.cache, place, held).map(|(offset, _)| offset)
+            }
+            (spot, _) => reads::offset(view, row, spot).map(|(offset, _)| offset),
+        };
+        match offset {
+            Err(Error::Missing { .. }) if row.segment.is_retired() => {}
+            Err(error @ Error::Missing { .. }) if view.is_doubtful(&error) => {}
+            offset => return Ok(offset? == position.offset32()),
+        }
     }
-    let offset = match (spot, &row.indexes) {
-        (Spot::Member(place), Indexes::Sealed(sealed)) => sealed.offset_near(&row.segment, &view.cache, place, held)?.0,
-        (spot, _) => reads::offset(view, row, spot)?.0,
-    };
-    Ok(offset == position.offset32())
 }
 
 impl Iterator for Follow {

@@ -169,8 +169,7 @@ impl Iter {
         let cursor = if end == End::Front { &mut self.front } else { &mut self.back };
         (cursor.held, cursor.ahead) = (None, None);
         match self.read(index, end) {
-            // Retired: the refreshed log has no such segment.
-            Err(Error::Missing { .. }) => Err(self.view.removed()),
+            Err(error @ Error::Missing { .. }) if self.view.is_doubtful(&error) => Err(self.view.removed()),
             read => read,
         }
     }

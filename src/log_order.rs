@@ -135,10 +135,18 @@ impl LogOrder {
                     return Err(Error::Lost { segment: position.segment() });
                 }
                 self.shown += 1;
-                if position >= self.from
-                    && let Some(item) = self.show(self.shown - 1)?
-                {
-                    return Ok(Some(item));
+                if position < self.from {
+                    continue;
+                }
+                match self.show(self.shown - 1) {
+                    Ok(None) => {}
+                    Err(error @ Error::Missing { .. }) => {
+                        // Retired while the rest of it was being shown.
+                        let is_retired = self.snapshot.table.rows()[self.row].segment.is_retired();
+                        let is_gone = is_retired || self.view.is_doubtful(&error);
+                        return Err(if is_gone { self.view.removed() } else { error });
+                    }
+                    shown => return shown,
                 }
             }
             let row = self.snapshot.table.rows().get(self.row);

@@ -55,7 +55,7 @@ pub(crate) fn record(view: &View, row: &Row, (offset, next): (u32, Option<u32>),
     let start = offset - offset % BLOCK_BYTES;
     // A block below the tail never changes, whether its segment is sealed or not.
     if u64::from(start) + u64::from(BLOCK_BYTES) <= u64::from(end) {
-        let key = Key::new(segment.number, start);
+        let key = Key::new(segment.id, start);
         let block = match view.cache.get(key, BLOCK_BYTES as usize) {
             Lookup::Found(block) => Some(block),
             Lookup::Wanted => {
@@ -110,7 +110,8 @@ fn find<T>(view: &View, index: u64, make: impl FnOnce(bytes::Bytes, Position, bo
             // Retired since it was looked up: look again, it is no longer there.
             Err(Error::Removed { .. }) => {}
             Err(Error::Missing { .. }) if row.segment.is_retired() => {}
-            Err(error) if !is_second && view.is_doubtful(&error) => is_second = true,
+            Err(error @ Error::Missing { .. }) if view.is_doubtful(&error) => {}
+            Err(error @ Error::Damaged { .. }) if !is_second && view.is_doubtful(&error) => is_second = true,
             Err(error) => return Err(error),
             Ok((offset, record)) => {
                 let position = Position::new(row.number(), offset);
@@ -125,9 +126,13 @@ fn find<T>(view: &View, index: u64, make: impl FnOnce(bytes::Bytes, Position, bo
 
 /// The live entry at a position.
 pub(crate) fn read(view: &View, position: Position) -> Result<Option<Entry>> {
-    match read_once(view, position) {
-        Err(error) if view.is_doubtful(&error) => read_once(view, position),
-        read => read,
+    let mut is_second = false;
+    loop {
+        match read_once(view, position) {
+            Err(error @ Error::Missing { .. }) if view.is_doubtful(&error) => {}
+            Err(error @ Error::Damaged { .. }) if !is_second && view.is_doubtful(&error) => is_second = true,
+            read => return read,
+        }
     }
 }
 

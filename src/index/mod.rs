@@ -321,7 +321,7 @@ impl Index {
     /// Takes over what was read anew of a log that another process writes; open iterators that reach behind `cut` end.
     pub(crate) fn adopt(&self, other: &Index, cut: Option<Position>) {
         self.table.store(other.table.load_full());
-        self.deleted.clear();
+        // A deletion that stays is there at every moment: iterators ask for it whatever the epoch is.
         for entry in &other.deleted {
             self.deleted.insert(*entry.key(), *entry.value());
         }
@@ -330,8 +330,13 @@ impl Index {
         copy(&other.live, &self.live);
         copy(&other.first_hint, &self.first_hint);
         copy(&other.last_hint, &self.last_hint);
+        self.deleted.retain(|index, _| other.deleted.contains_key(index));
         self.publish(other.tail());
         if let Some(cut) = cut {
+            if cut == Position::ZERO {
+                // Nothing is left of the log that these were removed from.
+                self.removed_to.store(0, Ordering::Release);
+            }
             let is_cut = |kept: &Arc<Kept>| kept.tail.load(Ordering::Acquire) > cut.to_word();
             let snapshots = self.snapshots.lock();
             let cut = snapshots.iter().filter_map(Weak::upgrade).filter(is_cut);

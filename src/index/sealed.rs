@@ -21,7 +21,7 @@ pub(crate) struct Sealed {
 /// A page of offsets that was used last.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
-    segment: u32,
+    segment_id: u32,
     page: Page,
     block: Block,
 }
@@ -38,7 +38,7 @@ impl Sealed {
     pub(crate) fn offset(&self, segment: &Segment, cache: &Cache, place: u32) -> Result<(u32, Option<u32>)> {
         let slot = self.trailer.offset_slot(segment.header.checksum, place);
         let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
-        let key = Key::new(segment.number, page.at);
+        let key = Key::new(segment.id, page.at);
         match cache.with(key, PAGE_BYTES as usize, |block| self.numbers(page, block, place)) {
             Lookup::Found(Some(found)) => Ok(found),
             _ => self.offset_near(segment, cache, place, &mut None),
@@ -58,12 +58,12 @@ impl Sealed {
         }
         let at = self.trailer.offset_start(place);
         let held = match last {
-            Some(held) if held.segment == segment.number && held.page.holds_stream(at) => held,
+            Some(held) if held.segment_id == segment.id && held.page.holds_stream(at) => held,
             _ => {
                 let slot = self.trailer.offset_slot(segment.header.checksum, place);
                 let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
                 match self.page(segment, cache, page) {
-                    Ok(block) => last.insert(Held { segment: segment.number, page, block }),
+                    Ok(block) => last.insert(Held { segment_id: segment.id, page, block }),
                     Err(error @ Error::Damaged { .. }) => {
                         tracing::warn!(%error, "a footer is damaged: its segment is scanned");
                         let offsets = self.scan(segment)?;
@@ -94,7 +94,7 @@ impl Sealed {
 
     /// A page of the footer, from the cache or the file.
     pub(crate) fn page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<Block> {
-        let key = Key::new(segment.number, page.at);
+        let key = Key::new(segment.id, page.at);
         if let Lookup::Found(block) = cache.get(key, PAGE_BYTES as usize) {
             return Ok(block);
         }

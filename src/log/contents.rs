@@ -125,6 +125,14 @@ impl Contents {
         std::mem::take(&mut self.journal)
     }
 
+    /// The last segment takes no more records, and ends at `end`.
+    pub(crate) fn end_segment(&mut self, end: u32) {
+        if let Some(last) = self.rows.last_mut().filter(|last| last.end.is_none()) {
+            last.end = Some(end);
+            self.publish_rows();
+        }
+    }
+
     /// Adds a sealed segment, at open.
     pub(crate) fn adopt_sealed(&mut self, segment: Arc<Segment>, trailer: Trailer, footer: Summary, end: u32) {
         for at in &footer.truncations {
@@ -218,9 +226,12 @@ impl Contents {
     /// Takes the place of `old` in the index that readers share, because the log was read anew. What stood from `cut` on,
     /// if there is such a position, is not to be trusted any more.
     pub(crate) fn take_over(&mut self, old: &Contents, cut: Option<Position>) {
-        let is_here = |row: &Row| self.rows.iter().any(|other| other.number() == row.number());
+        // By the header: another log's file may have the same number.
+        let is_here = |row: &Row| self.rows.iter().any(|other| other.segment.header == row.segment.header);
         let gone: Vec<Row> = old.rows.iter().filter(|row| !is_here(row)).cloned().collect();
-        note_removed(&old.index, &gone);
+        // Others were cut, or replaced by a repair.
+        let first = self.rows.first().map_or(u32::MAX, Row::number);
+        note_removed(&old.index, &gone[..gone.partition_point(|row| row.number() < first)]);
         old.index.take_away(|| {
             gone.iter().for_each(|row| row.segment.retire());
             old.meta.write().clone_from(&self.meta.read());

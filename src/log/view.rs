@@ -113,11 +113,22 @@ impl View {
         self.foreign.as_ref().map_or(Ok(false), |foreign| foreign.refresh(self))
     }
 
-    /// Whether an error may come from a writer in another process that was faster: then the log was read anew, and what
-    /// failed is to be tried once more.
+    /// Whether an error may come from a writer in another process that was faster. Then the log was looked at anew. Of a
+    /// file that is missing it is certain: the log does without it by now, so that what failed may be tried again until it
+    /// does not fail so. What is damaged is to be tried once more.
     pub(crate) fn is_doubtful(&self, error: &Error) -> bool {
-        let may_pass = matches!(error, Error::Damaged { .. } | Error::Missing { .. });
-        self.foreign.is_some() && may_pass && self.refresh().is_ok()
+        if self.foreign.is_none() {
+            return false;
+        }
+        match error {
+            Error::Damaged { .. } => self.refresh().is_ok(),
+            // A writer says so in the manifest before it removes a file, and the manifest was read just now.
+            Error::Missing { path } => {
+                let number = path.file_name().and_then(|name| self.dir.names.parse_segment(name));
+                self.refresh().is_ok() && number.is_some_and(|number| self.index.table().row(number.into()).is_none())
+            }
+            _ => false,
+        }
     }
 
     /// Records from `position` on were given up by their writer's successor.

@@ -42,8 +42,8 @@ pub(crate) struct ScannedSegment {
     pub(crate) segment: Arc<Segment>,
     pub(crate) end: u32,
     pub(crate) log_number: u32,
-    /// Where the last fragment of its last record stands.
-    pub(crate) last_fragment: u32,
+    /// Where the last fragment of its last record stands, and its checksum.
+    pub(crate) last_fragment: (u32, u64),
     pub(crate) tmp: Arc<crate::index::Tmp>,
     pub(crate) journal: Journal,
     /// A whole footer that agrees with the scan stands behind the records.

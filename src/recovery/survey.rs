@@ -20,6 +20,8 @@ pub(crate) struct Member {
     pub(crate) header: Header,
     pub(crate) stamp: HeadStamp,
     pub(crate) stamp_end: u32,
+    /// Where the last fragment of the head stamp stands, and its checksum.
+    pub(crate) stamp_fragment: (u32, u64),
 }
 
 /// One place in the chain of segments.
@@ -90,7 +92,10 @@ pub(crate) fn survey(dir: &Dir) -> Result<Survey> {
 pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let slots = dir.read_manifest()?;
     let manifest = slots.as_ref().and_then(|slots| slots.first().copied());
-    let listed = dir.fs.list(&dir.path).map_err(|e| Error::io("list", &dir.path, e))?;
+    let listed = dir.fs.list(&dir.path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: dir.path.clone() },
+        _ => Error::io("list", &dir.path, e),
+    })?;
     let mut numbers: Vec<u32> =
         listed.iter().filter(|entry| entry.is_file).filter_map(|entry| dir.names.parse_segment(&entry.name)).collect();
     numbers.sort_unstable();
@@ -155,8 +160,8 @@ fn look_at(dir: &Dir, number: u32, drops_cache: bool) -> Result<Candidate> {
     let Some(stamp) = first.and_then(|first| HeadStamp::decode(&first.payload).ok()) else {
         return Ok(Candidate::Bare { header: Some(header), reason: "its head stamp is missing or damaged".to_owned() });
     };
-    let stamp_end = scan.end();
-    Ok(Candidate::Member(Box::new(Member { number, path, file, header, stamp, stamp_end })))
+    let (stamp_end, stamp_fragment) = (scan.end(), scan.last_fragment());
+    Ok(Candidate::Member(Box::new(Member { number, path, file, header, stamp, stamp_end, stamp_fragment })))
 }
 
 /// The segment file with this number, if it has a valid head stamp. It may be gone by now.

@@ -16,8 +16,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::format::{Kind, Predecessor};
-use crate::fs::Access;
-use crate::index::{Indexes, Members, Sealed};
+use crate::index::{Indexes, Members, Row, Sealed};
 use crate::log::{Contents, Dir, Foreign, Op, View};
 use crate::options::{Options, RecoveryMode};
 use crate::position::Position;
@@ -55,18 +54,19 @@ struct State {
     unsealed: Vec<(u32, u32)>,
 }
 
-/// Where the last fragment that was read stands, and its header as it was: checksum, length, type and log number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the last fragment that was read stands, and its checksum. That covers its log number, so that what a successor
+/// writes in its place differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LastRecord {
     at: Position,
-    header: Vec<u8>,
+    sum: u64,
 }
 
 /// What a look for news found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
-    None,
-    Some,
+enum Look {
+    /// All there is was taken over.
+    Complete,
     /// What was seen does not hang together: the log has to be read anew.
     Unsure,
 }
@@ -80,7 +80,7 @@ pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryRep
     options.create = false;
     let (judgement, mut report) = examine_steadily(&options, &dir)?;
     let (index, meta) = (judgement.contents.index.clone(), judgement.contents.meta.clone());
-    let state = State::new(judgement)?;
+    let state = State::new(judgement);
     report.durable = state.durable;
     report.end = state.tail();
     report.segments = state.contents.rows().len() as u64;
@@ -125,30 +125,79 @@ fn examine_steadily(options: &Options, dir: &Dir) -> Result<(Judgement, Recovery
 }
 
 impl State {
-    fn new(judgement: Judgement) -> Result<Self> {
-        let Judgement { contents, durable, end, scanned, .. } = judgement;
-        let fragment = scanned.last().filter(|last| end.is_some_and(|end| end.number == last.member.number));
-        let last = match fragment {
-            Some(last) => LastRecord::read(&last.segment, last.last_fragment)?,
-            None => None,
-        };
+    fn new(judgement: Judgement) -> Self {
+        let Judgement { mut contents, durable, end, scanned, .. } = judgement;
+        let last = scanned.last().filter(|last| end.is_some_and(|end| end.number == last.member.number));
+        if let (Some(last), Some(end)) = (last, end)
+            && (last.has_footer_piece || last.is_damaged)
+        {
+            contents.end_segment(end.end);
+        }
+        let last = last.map(|last| LastRecord::new(last.member.number, last.last_fragment));
         let tail = end.map_or(Position::ZERO, |end| Position::new(end.number, end.end));
-        let rows =
-            contents.rows().iter().filter(|row| matches!(row.indexes, Indexes::Tmp(_)) && row.segment.gap.is_none());
-        let unsealed = rows.filter_map(|row| Some((row.number(), row.end?))).collect();
-        Ok(State { contents, end, last, durable: durable.min(tail), unsealed })
+        // A footer would hide what is known to be lost.
+        let is_damaged = |number| scanned.iter().any(|scanned| scanned.is_damaged && scanned.member.number == number);
+        let is_unsealed = |row: &&Row| {
+            matches!(row.indexes, Indexes::Tmp(_)) && row.segment.gap.is_none() && !is_damaged(row.number())
+        };
+        let unsealed = contents.rows().iter().filter(is_unsealed);
+        let unsealed = unsealed.filter_map(|row| Some((row.number(), row.end?))).collect();
+        State { contents, end, last, durable: durable.min(tail), unsealed }
     }
 
     fn tail(&self) -> Position {
         self.end.map_or(Position::ZERO, |end| Position::new(end.number, end.end))
     }
+
+    /// What differs when there is news.
+    fn outline(&self) -> (Position, Position, Option<u32>, usize, u64) {
+        let rows = self.contents.rows();
+        (self.tail(), self.durable, rows.first().map(Row::number), rows.len(), self.contents.index.live())
+    }
+
+    fn row(&self, number: u32) -> Option<&Row> {
+        self.contents.rows().iter().find(|row| row.number() == number)
+    }
+
+    /// Where the log was cut since `old` was read, if it was. Everything before what was known to be durable then is what it
+    /// was; what is durable now may stand in the place of what was cut.
+    fn cut_since(&self, old: &State) -> Result<Option<Position>> {
+        let first = |state: &State| state.contents.rows().first().map(|row| row.segment.header);
+        let Some(old_first) = first(old) else { return Ok(None) };
+        let Some(first) = first(self).filter(|first| first.log_id == old_first.log_id) else {
+            return Ok(Some(Position::ZERO));
+        };
+        let is_cut = self.tail() < old.tail() || !self.holds_end_of(old, first.number)?;
+        Ok(is_cut.then(|| old.durable.min(self.tail())))
+    }
+
+    /// Whether the segment that `old` ended in is still there, with the last record that was read. One below `first` was
+    /// retired, which is no cut.
+    fn holds_end_of(&self, old: &State, first: u32) -> Result<bool> {
+        let Some(end) = old.end.filter(|end| end.number >= first) else { return Ok(true) };
+        let header = |state: &State| state.row(end.number).map(|row| row.segment.header);
+        if header(self) != header(old) {
+            return Ok(false);
+        }
+        let Some(last) = &old.last else { return Ok(true) };
+        match self.row(last.at.segment_number()).map(|row| last.stands_in(&row.segment)) {
+            None | Some(Err(Error::Missing { .. })) => Ok(true),
+            Some(stands) => stands,
+        }
+    }
 }
 
 impl LastRecord {
-    fn read(segment: &Segment, at: u32) -> Result<Option<Self>> {
-        let mut header = vec![0; segment.header.checksum.fragment_header_bytes()];
-        let read = segment.file()?.read_at(&mut header, at.into()).map_err(|e| Error::io("read", &segment.path, e))?;
-        Ok((read == header.len()).then_some(LastRecord { at: Position::new(segment.number, at), header }))
+    fn new(segment: u32, (at, sum): (u32, u64)) -> Self {
+        LastRecord { at: Position::new(segment, at), sum }
+    }
+
+    fn stands_in(&self, segment: &Segment) -> Result<bool> {
+        let mut bytes = [0; 8];
+        let sum = &mut bytes[..segment.header.checksum.sum_bytes()];
+        let read = segment.file()?.read_at(sum, self.at.offset());
+        let is_whole = read.map_err(|e| Error::io("read", &segment.path, e))? == sum.len();
+        Ok(is_whole && u64::from_le_bytes(bytes) == self.sum)
     }
 }
 
@@ -156,15 +205,15 @@ impl Foreign for Tailer {
     /// Takes over what was written since. Returns whether there was anything.
     fn refresh(&self, view: &View) -> Result<bool> {
         let mut state = self.state.lock();
-        match self.advance(view, &mut state) {
-            Ok(News::None) => Ok(false),
-            Ok(News::Some) => Ok(true),
-            Ok(News::Unsure) | Err(Error::Missing { .. } | Error::Damaged { .. } | Error::Removed { .. }) => {
-                self.begin_anew(view, &mut state)?;
-                Ok(true)
+        let before = state.outline();
+        let is_cut = match self.advance(view, &mut state) {
+            Ok(Look::Complete) => false,
+            Ok(Look::Unsure) | Err(Error::Missing { .. } | Error::Damaged { .. } | Error::Removed { .. }) => {
+                self.begin_anew(view, &mut state)?
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        Ok(is_cut || state.outline() != before)
     }
 
     fn watched(&self) -> &AtomicBool {
@@ -173,115 +222,114 @@ impl Foreign for Tailer {
 }
 
 impl Tailer {
-    fn advance(&self, view: &View, state: &mut State) -> Result<News> {
+    fn advance(&self, view: &View, state: &mut State) -> Result<Look> {
         let manifest = view.dir.read_manifest()?.and_then(|slots| slots.first().copied());
         let Some(mut end) = state.end else {
             // There was no segment with a record yet.
-            return Ok(if manifest.is_some_and(|manifest| manifest.last > 0) { News::Unsure } else { News::None });
+            return Ok(if manifest.is_some_and(|manifest| manifest.last > 0) { Look::Unsure } else { Look::Complete });
         };
-        let durable = manifest.map_or(Position::ZERO, |manifest| manifest.durable);
-        let first = state.contents.rows().first().map(|row| row.segment.clone());
-        if let (Some(manifest), Some(first)) = (manifest, first) {
-            if manifest.log_id != first.header.log_id {
-                return Ok(News::Unsure);
-            }
-            if manifest.first > first.number {
-                let count = state.contents.rows().partition_point(|row| row.number() < manifest.first);
-                if count == state.contents.rows().len() {
-                    return Ok(News::Unsure);
-                }
-                state.contents.retire(count);
+        if let (Some(manifest), Some(first)) = (manifest, state.contents.rows().first()) {
+            // Its end was retired before it was read to the end, or dropped by the writer's successor.
+            let has_end = (manifest.first..=manifest.last).contains(&end.number);
+            if manifest.log_id != first.segment.header.log_id || !has_end {
+                return Ok(Look::Unsure);
             }
         }
-        let mut news = News::None;
         loop {
-            let Some(row) = state.contents.rows().iter().find(|row| row.number() == end.number).cloned() else {
-                return Ok(News::Unsure);
+            let Some(segment) = state.row(end.number).map(|row| row.segment.clone()) else {
+                return Ok(Look::Unsure);
             };
             if let Some(last) = &state.last
                 && last.at.segment_number() == end.number
-                && LastRecord::read(&row.segment, last.at.offset32())?.as_ref() != Some(last)
+                && !last.stands_in(&segment)?
             {
-                return Ok(News::Unsure);
+                return Ok(Look::Unsure);
             }
-            match self.read_on(view, state, &row.segment, &mut end)? {
-                News::Unsure => return Ok(News::Unsure),
-                News::Some => news = News::Some,
-                News::None => {}
+            if self.read_on(view, state, &segment, &mut end)? == Look::Unsure {
+                return Ok(Look::Unsure);
             }
             let Some(next) = self.successor(view, end, manifest.map_or(u32::MAX, |manifest| manifest.last))? else {
                 break;
             };
             let before = next.stamp.predecessor.unwrap_or(end);
-            if before.end > end.end {
+            if before.number == end.number && before.end > end.end {
                 // Written between the two looks; unless it cannot be read.
                 let at = end.end;
-                self.read_on(view, state, &row.segment, &mut end)?;
+                self.read_on(view, state, &segment, &mut end)?;
                 if end.end == at {
-                    return Ok(News::Unsure);
+                    return Ok(Look::Unsure);
                 }
                 continue;
             }
             if before != end {
-                return Ok(News::Unsure);
+                return Ok(Look::Unsure);
             }
-            state.unsealed.push((end.number, end.end));
+            if !state.unsealed.contains(&(end.number, end.end)) {
+                state.unsealed.push((end.number, end.end));
+            }
             state.durable = state.durable.max(next.stamp.durable);
             self.enter(view, state, next, &mut end);
-            news = News::Some;
         }
+        let durable = manifest.map_or(Position::ZERO, |manifest| manifest.durable);
         let is_missing = durable.max(state.durable) > state.tail();
         if is_missing {
-            return Ok(News::Unsure);
+            return Ok(Look::Unsure);
         }
-        self.seal(view, state, durable)?;
-        let durable = durable.max(state.durable);
-        if durable > view.durable() {
-            state.durable = durable;
-            view.advance_durable(durable);
-            news = News::Some;
-        }
+        // Behind the records: what truncations took is free, and not removed.
+        let first = manifest.map_or(0, |manifest| manifest.first);
+        let retired = state.contents.rows().partition_point(|row| row.number() < first);
+        state.contents.retire(retired);
+        state.durable = state.durable.max(durable);
+        view.advance_durable(state.durable);
         view.set_state(&state.contents.state);
         view.moved.notify(usize::MAX);
-        Ok(news)
+        Self::seal(state, durable)?;
+        Ok(Look::Complete)
     }
 
     /// Takes over the records that follow in the segment the log ended in.
-    fn read_on(&self, view: &View, state: &mut State, segment: &Arc<Segment>, end: &mut Predecessor) -> Result<News> {
-        let mut scan = Scan::new(Window::new(segment.file()?, &segment.path)?, segment.header);
+    fn read_on(&self, view: &View, state: &mut State, segment: &Arc<Segment>, end: &mut Predecessor) -> Result<Look> {
+        let mut scan = Scan::new(Window::new(segment.file()?, &segment.path)?, segment.header).growing();
         scan.resume_at(end.end, end.log_number);
-        let (mut batch, mut news) = (Vec::new(), News::None);
+        let mut batch = Vec::new();
         loop {
             match scan.next_batch(&mut batch, u32::MAX)? {
+                // There was a footer here.
+                None if state.row(end.number).is_some_and(|row| row.end.is_some()) => return Ok(Look::Unsure),
                 None if batch.iter().any(|scanned| matches!(scanned.record.kind, Kind::Resume | Kind::Gap)) => {
-                    return Ok(News::Unsure);
+                    return Ok(Look::Unsure);
                 }
                 None => {}
+                Some(Stop::Footer) => {
+                    state.contents.end_segment(end.end);
+                    return Ok(Look::Complete);
+                }
                 // The end, or a record that is being written: the next look will tell.
-                Some(Stop::Limit | Stop::Footer | Stop::Zeros | Stop::Bad { .. }) => return Ok(news),
+                Some(Stop::Limit | Stop::Zeros | Stop::Bad { .. }) => return Ok(Look::Complete),
             }
             end.end = scan.end();
             apply(state, segment, &batch, Position::new(end.number, end.end))?;
+            state.last = Some(LastRecord::new(end.number, scan.last_fragment()));
             state.end = Some(*end);
-            state.last = LastRecord::read(segment, scan.last_fragment())?;
             view.moved.notify(usize::MAX);
-            news = News::Some;
         }
     }
 
-    /// The segment behind the one the log ended in, if its head stamp is there.
+    /// The segment behind the one the log ended in, if its head stamp is there. It names another one before it where a
+    /// successor of the writer has dropped that one.
     fn successor(&self, view: &View, end: Predecessor, last: u32) -> Result<Option<Member>> {
         if last <= end.number {
             return Ok(None);
         }
         let dir = &view.dir;
         let listed = dir.fs.list(&dir.path).map_err(|e| Error::io("list", &dir.path, e))?;
-        let mut numbers: Vec<u32> = listed.iter().filter_map(|entry| dir.names.parse_segment(&entry.name)).collect();
+        let files = listed.iter().filter(|entry| entry.is_file);
+        let mut numbers: Vec<u32> = files.filter_map(|entry| dir.names.parse_segment(&entry.name)).collect();
         numbers.retain(|number| *number > end.number);
         numbers.sort_unstable();
         for number in numbers {
             let member = look_for_member(dir, number)?;
-            let follows = |member: &Member| member.stamp.predecessor.is_some_and(|before| before.number == end.number);
+            let follows = |member: &Member| member.stamp.predecessor.is_some_and(|before| before.number <= end.number);
             if let Some(member) = member.filter(follows) {
                 return Ok(Some(member));
             }
@@ -290,69 +338,59 @@ impl Tailer {
     }
 
     fn enter(&self, view: &View, state: &mut State, next: Member, end: &mut Predecessor) {
-        let mut segment =
-            Segment::new(view.dir.files.clone(), next.path.clone(), next.header, next.stamp.clone(), None);
+        let files = view.dir.files.clone();
+        let mut segment = Segment::new(files, next.path.clone(), next.header, next.stamp.clone(), None);
         segment.stamp_end = next.stamp_end;
         let tail = Position::new(next.number, next.stamp_end);
         state.contents.begin_segment(Arc::new(segment), Some(end.end));
         *end = Predecessor { number: next.number, log_number: next.header.log_number, end: next.stamp_end };
         state.end = Some(*end);
-        state.last = None;
+        state.last = Some(LastRecord::new(next.number, next.stamp_fragment));
         // Readers load the tail first: the table must hold its segment.
         state.contents.publish_rows();
         state.contents.index.publish(tail);
     }
 
     /// Gives up the memory of indexes that a durable footer holds by now.
-    fn seal(&self, view: &View, state: &mut State, durable: Position) -> Result<()> {
-        let State { contents, unsealed, .. } = state;
-        let mut left = Vec::new();
-        for (number, end) in std::mem::take(unsealed) {
-            let Some(row) = contents.rows().iter().find(|row| row.number() == number) else { continue };
-            if Position::new(number, end) > durable {
-                left.push((number, end));
+    fn seal(state: &mut State, durable: Position) -> Result<()> {
+        let mut place = 0;
+        while let Some((number, end)) = state.unsealed.get(place).copied() {
+            let row = state.row(number).filter(|_| Position::new(number, end) <= durable);
+            let Some(segment) = row.map(|row| row.segment.clone()) else {
+                place += 1;
                 continue;
-            }
-            let file = view.dir.fs.open(&row.segment.path, Access::Read);
-            let file = file.map_err(|_| Error::Missing { path: row.segment.path.clone() })?;
-            match read_summary(&*file, &row.segment.path, &row.segment.header)? {
-                Some((trailer, summary)) if trailer.data_end == end => {
-                    row.segment.last_write_ms.store(trailer.last_write_ms, Ordering::Relaxed);
-                    contents.seal(number, Sealed::new(Members::new(summary.members), trailer));
+            };
+            let footer = read_summary(&*segment.file()?, &segment.path, &segment.header)?;
+            match footer.filter(|(trailer, _)| trailer.data_end == end) {
+                Some((trailer, summary)) => {
+                    segment.last_write_ms.store(trailer.last_write_ms, Ordering::Relaxed);
+                    state.contents.seal(number, Sealed::new(Members::new(summary.members), trailer));
+                    state.unsealed.remove(place);
                 }
-                _ => left.push((number, end)),
+                None => place += 1,
             }
         }
-        *unsealed = left;
         Ok(())
     }
 
-    /// Reads the whole log anew and takes it over.
-    fn begin_anew(&self, view: &View, state: &mut State) -> Result<()> {
+    /// Reads the whole log anew and takes it over. Returns whether it was cut since.
+    fn begin_anew(&self, view: &View, state: &mut State) -> Result<bool> {
         let (judgement, _) = examine_steadily(&self.options, &view.dir)?;
-        let mut fresh = State::new(judgement)?;
-        let old_tail = state.tail();
-        let is_same = |last: &LastRecord| {
-            let row = fresh.contents.rows().iter().find(|row| row.number() == last.at.segment_number());
-            // A segment that is gone was retired, which is no cut.
-            row.is_none_or(|row| {
-                LastRecord::read(&row.segment, last.at.offset32()).is_ok_and(|now| now.as_ref() == Some(last))
-            })
-        };
-        let is_cut = fresh.tail() < old_tail || state.last.as_ref().is_some_and(|last| !is_same(last));
-        // Everything before the durable end is what it was.
-        let cut = is_cut.then(|| fresh.durable.min(old_tail));
+        let mut fresh = State::new(judgement);
+        let cut = fresh.cut_since(state)?;
         fresh.contents.take_over(&state.contents, cut);
+        // They go by the segments that were read before.
+        view.cache.clear();
+        view.dir.files.close_all();
         if let Some(cut) = cut {
             tracing::warn!(%cut, "the log was cut by its writer's successor");
-            view.cache.clear();
             view.note_cut(cut);
         }
         view.set_durable(fresh.durable);
         view.set_state(&fresh.contents.state);
         *state = fresh;
         view.moved.notify(usize::MAX);
-        Ok(())
+        Ok(cut.is_some())
     }
 }
 

@@ -23,16 +23,16 @@ impl Files {
         Files { fs, open: Mutex::new(LruCache::new(max_open)) }
     }
 
-    /// The file of segment `number`, opened outside the lock where it is not open yet.
-    pub(crate) fn get(&self, number: u32, path: &Path) -> Result<Arc<dyn File>> {
-        if let Some(file) = self.open.lock().get(&number) {
+    /// The file of the segment with this id, opened outside the lock where it is not open yet.
+    pub(crate) fn get(&self, id: u32, path: &Path) -> Result<Arc<dyn File>> {
+        if let Some(file) = self.open.lock().get(&id) {
             return Ok(file.clone());
         }
         let file = self.fs.open(path, Access::Read).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
             _ => Error::io("open", path, source),
         })?;
-        self.open.lock().put(number, file.clone());
+        self.open.lock().put(id, file.clone());
         Ok(file)
     }
 
@@ -40,7 +40,7 @@ impl Files {
         self.open.lock().clear();
     }
 
-    pub(crate) fn forget(&self, number: u32) {
-        self.open.lock().pop(&number);
+    pub(crate) fn forget(&self, id: u32) {
+        self.open.lock().pop(&id);
     }
 }

@@ -12,7 +12,7 @@ mod search;
 mod write_back;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -39,6 +39,9 @@ pub(crate) const DATA_START: u32 = HEADER_BYTES;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) number: u32,
+    /// What descriptors and cached blocks go by. The number does not do: another file may stand under it after a repair, or
+    /// where a log was replaced by another one under a reader, and a file that was read before a crash may be cut behind it.
+    pub(crate) id: u32,
     pub(crate) path: PathBuf,
     pub(crate) header: Header,
     /// What the log remembered when this segment was begun.
@@ -96,9 +99,11 @@ impl Segment {
         stamp: HeadStamp,
         own: Option<Arc<dyn File>>,
     ) -> Self {
+        static IDS: AtomicU32 = AtomicU32::new(0);
         let last_write_ms = AtomicU64::new(stamp.time_ms);
         Segment {
             number: header.number,
+            id: IDS.fetch_add(1, Ordering::Relaxed),
             path,
             header,
             stamp,
@@ -130,10 +135,10 @@ impl Segment {
         if let Some(own) = &*self.own.load() {
             return Ok(Arc::clone(own));
         }
-        let file = self.files.get(self.number, &self.path)?;
+        let file = self.files.get(self.id, &self.path)?;
         if self.is_retired() {
             // Retired meanwhile: its descriptor is not to keep the space of a removed file.
-            self.files.forget(self.number);
+            self.files.forget(self.id);
         }
         Ok(file)
     }
@@ -185,7 +190,7 @@ impl Segment {
     /// Readers that come later see that the segment is gone.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        self.files.forget(self.number);
+        self.files.forget(self.id);
         self.release_file();
     }
 }

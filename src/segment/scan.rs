@@ -150,11 +150,13 @@ pub(crate) struct Scan {
     log_number: u32,
     /// Behind the last whole batch.
     end: u32,
-    /// The last fragment that was read, and that of the last whole batch.
-    fragment: u32,
-    last_fragment: u32,
+    /// The last fragment that was read, and that of the last whole batch: where it stands, and its checksum.
+    fragment: (u32, u64),
+    last_fragment: (u32, u64),
     /// Log numbers that came into force, by the offset of their resume record.
     pub(crate) resumes: Vec<(u32, u32)>,
+    /// Zeros end it without a look at how far they reach.
+    is_growing: bool,
 }
 
 impl Scan {
@@ -165,10 +167,17 @@ impl Scan {
             header,
             log_number: header.log_number,
             end: HEADER_BYTES,
-            fragment: 0,
-            last_fragment: 0,
+            fragment: (0, 0),
+            last_fragment: (0, 0),
             resumes: Vec::new(),
+            is_growing: false,
         }
+    }
+
+    /// For a segment that takes records: where it ends now tells nothing about what stands behind.
+    pub(crate) fn growing(mut self) -> Self {
+        self.is_growing = true;
+        self
     }
 
     /// Goes on at `at`, where `log_number` is in force.
@@ -182,8 +191,8 @@ impl Scan {
         self.end
     }
 
-    /// Where the last fragment before it stands.
-    pub(crate) fn last_fragment(&self) -> u32 {
+    /// Where the last fragment before it stands, and its checksum.
+    pub(crate) fn last_fragment(&self) -> (u32, u64) {
         self.last_fragment
     }
 
@@ -247,7 +256,7 @@ impl Scan {
         let padded =
             if block_rest(at) < self.header.checksum.fragment_header_bytes() as u32 { block_rest(at) } else { 0 };
         let ends_here = matches!(why, Bad::Zeros | Bad::Short) && bad_at == at + padded && between_batches;
-        if ends_here && self.window.nonzero(at.into())?.is_none() {
+        if ends_here && (self.is_growing || self.window.nonzero(at.into())?.is_none()) {
             return Ok(Stop::Zeros);
         }
         Ok(Stop::Bad { at: bad_at, why })
@@ -278,7 +287,7 @@ impl Scan {
                 return Ok(Err((at, Bad::Sequence)));
             }
             let end = fragment.end;
-            self.fragment = at;
+            self.fragment = (at, fragment.sum);
             let whole = fragment.record;
             if fragment.part == Part::Full {
                 let payload_bytes = fragment.payload.len();

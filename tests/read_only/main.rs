@@ -1,4 +1,7 @@
-//! A reader beside a writer.
+//! A log opened for reading only: beside a writer, of a log that nobody writes, of a damaged one.
+
+mod common;
+mod mirror;
 
 use casklog::{Error, Options, Store};
 
