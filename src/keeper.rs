@@ -300,11 +300,7 @@ impl Keeper {
             manifest.first = first.number;
             manifest.durable = manifest.durable.max(durable);
         })?;
-        let mut writer = self.log.writer.lock();
-        let retired = writer.contents.retire(count);
-        // Also without a write behind it: whoever follows the log is told what is gone.
-        self.log.set_state(&writer.contents.state);
-        drop(writer);
+        let retired = self.log.writer.lock().contents.retire(count, &self.log.view);
         Counters::add(&self.log.counters.segments_removed, retired.len() as u64);
         tracing::info!(segments = retired.len(), first = first.number, "retired");
         match self.log.dir.unlink(retired.iter().map(|segment| segment.number)) {

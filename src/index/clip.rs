@@ -25,6 +25,12 @@ impl Clip {
         self.is_empty |= self.lo > self.hi;
     }
 
+    /// What both leave.
+    pub(crate) fn and(self, other: Clip) -> Clip {
+        let (lo, hi) = (self.lo.max(other.lo), self.hi.min(other.hi));
+        Clip { lo, hi, is_empty: self.is_empty || other.is_empty || lo > hi }
+    }
+
     pub(crate) const fn contains(&self, index: u64) -> bool {
         !self.is_empty && index >= self.lo && index <= self.hi
     }

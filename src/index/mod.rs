@@ -13,7 +13,7 @@ mod sealed;
 mod table;
 mod tmp;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -45,8 +45,8 @@ pub(crate) struct Index {
     /// No live entry has a higher index.
     last_hint: AtomicU64,
     snapshots: Mutex<Vec<Weak<Kept>>>,
-    /// The last segment that was removed with entries in it.
-    removed_to: AtomicU32,
+    /// Where the last segment ended that was removed with entries in it.
+    removed_to: AtomicU64,
 }
 
 /// What truncations have left of the entries that a snapshot may still hand out.
@@ -96,7 +96,7 @@ impl Index {
             first_hint: AtomicU64::new(u64::MAX),
             last_hint: AtomicU64::new(0),
             snapshots: Mutex::default(),
-            removed_to: AtomicU32::new(0),
+            removed_to: AtomicU64::new(0),
         }
     }
 
@@ -344,14 +344,14 @@ impl Index {
         }
     }
 
-    /// Entries went with the segments up to this one.
-    pub(crate) fn note_removed(&self, segment: u32) {
-        self.removed_to.fetch_max(segment, Ordering::AcqRel);
+    /// Entries went with the segments, the last of which ended at `end`.
+    pub(crate) fn note_removed(&self, end: Position) {
+        self.removed_to.fetch_max(end.to_word(), Ordering::AcqRel);
     }
 
-    /// The last segment that was removed with entries in it.
-    pub(crate) fn removed_to(&self) -> u32 {
-        self.removed_to.load(Ordering::Acquire)
+    /// Where the last segment ended that was removed with entries in it.
+    pub(crate) fn removed_to(&self) -> Position {
+        Position::from_word(self.removed_to.load(Ordering::Acquire))
     }
 
     /// Counts anew after entries were taken away, in the table as it is now: `taken` indexes, those deleted included.

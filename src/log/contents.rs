@@ -17,6 +17,7 @@ use crate::options::{IndexOrder, Options};
 use crate::position::Position;
 use crate::segment::Segment;
 
+use super::View;
 use super::group::{Group, Item, Op};
 
 pub(crate) type Meta = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -198,8 +199,9 @@ impl Contents {
         is_told && row.count() == 0 && lost.all(is_hidden)
     }
 
-    /// Drops the first `count` segments, whose indexes become free.
-    pub(crate) fn retire(&mut self, count: usize) -> Vec<Arc<Segment>> {
+    /// Drops the first `count` segments, whose indexes become free. Who begins to follow the log where they stood is
+    /// refused before they are gone.
+    pub(crate) fn retire(&mut self, count: usize, view: &View) -> Vec<Arc<Segment>> {
         let last = count.checked_sub(1).and_then(|last| self.rows.get(last));
         let (Some(last), Some(first)) = (last, self.rows.get(count)) else {
             return Vec::new();
@@ -212,6 +214,7 @@ impl Contents {
         }
         let first = first.number();
         self.lost.retain(|range| range.segment >= first);
+        view.set_state(&self.state);
         note_removed(&self.index, &self.rows[..count]);
         let retired: Vec<_> = self.rows.drain(..count).map(|row| row.segment).collect();
         let index = self.index.clone();
@@ -225,17 +228,29 @@ impl Contents {
 
     /// Takes the place of `old` in the index that readers share, because the log was read anew. What stood from `cut` on,
     /// if there is such a position, is not to be trusted any more.
-    pub(crate) fn take_over(&mut self, old: &Contents, cut: Option<Position>) {
+    pub(crate) fn take_over(&mut self, old: &Contents, cut: Option<Position>, view: &View) {
         // By the header: another log's file may have the same number.
         let is_here = |row: &Row| self.rows.iter().any(|other| other.segment.header == row.segment.header);
-        let gone: Vec<Row> = old.rows.iter().filter(|row| !is_here(row)).cloned().collect();
-        // Others were cut, or replaced by a repair.
-        let first = self.rows.first().map_or(u32::MAX, Row::number);
-        note_removed(&old.index, &gone[..gone.partition_point(|row| row.number() < first)]);
+        let mut gone: Vec<Row> = old.rows.iter().filter(|row| !is_here(row)).cloned().collect();
+        // By truncations that `old` had not come to.
+        gone.iter_mut().for_each(|row| row.clip = row.clip.and(self.hidden));
+        if let Some(first) = self.rows.first() {
+            // Those above were cut off, and not removed.
+            let before = gone.partition_point(|row| row.number() < first.number());
+            note_removed(&old.index, &gone[..before]);
+            let before = first.segment.stamp.predecessor.map(|before| Position::new(before.number, before.end));
+            if gone.len() == old.rows.len() && before.is_some_and(|before| before != old.index.tail()) {
+                // Nobody knows what came between.
+                old.index.note_removed(Position::new(first.number(), 0));
+            }
+        }
         old.index.take_away(|| {
             gone.iter().for_each(|row| row.segment.retire());
             old.meta.write().clone_from(&self.meta.read());
             old.index.adopt(&self.index, cut);
+            if let Some(cut) = cut {
+                view.note_cut(cut);
+            }
         });
         (self.index, self.meta) = (old.index.clone(), old.meta.clone());
     }
@@ -380,8 +395,9 @@ impl Contents {
 
 /// Tells whoever follows the log that entries went with these segments.
 fn note_removed(index: &Index, rows: &[Row]) {
-    let last = rows.iter().rev().find(|row| row.count() != 0);
-    index.note_removed(last.map_or(0, Row::number));
+    if let Some(last) = rows.iter().rev().find(|row| row.count() != 0) {
+        index.note_removed(Position::new(last.number(), last.end.unwrap_or(u32::MAX)));
+    }
 }
 
 /// The state behind a truncation.
@@ -399,6 +415,8 @@ fn truncated(mut state: State, truncation: Truncation) -> State {
             if !state.next.admits(index) {
                 state.next = Next::behind(index);
             }
+            // Nobody misses what was removed above it.
+            state.retired = state.retired.map(|retired| retired.min(index));
         }
         Truncation::Reset(index) => {
             state.floor = index;

@@ -48,9 +48,9 @@ pub(crate) struct View {
     removed_below: AtomicU64,
     /// Told when the log has grown, when more of it is durable, and when it is closed.
     pub(crate) moved: Event,
-    /// Where the log was cut last under this reader, and how often it was.
-    cut: Mutex<Position>,
-    cuts: AtomicU64,
+    /// Where the log was cut under this reader, each time it was, and how often.
+    cuts: Mutex<Vec<Position>>,
+    cut_count: AtomicU64,
     /// Iterators that follow the log.
     pub(crate) followers: AtomicUsize,
     /// Why news of the log could not be had.
@@ -84,8 +84,8 @@ impl View {
             next_kind: AtomicU64::new(UNSET),
             removed_below: AtomicU64::new(0),
             moved: Event::new(),
-            cut: Mutex::default(),
-            cuts: AtomicU64::new(0),
+            cuts: Mutex::default(),
+            cut_count: AtomicU64::new(0),
             followers: AtomicUsize::new(0),
             trouble: Mutex::default(),
             foreign: None,
@@ -131,17 +131,28 @@ impl View {
         }
     }
 
-    /// Records from `position` on were given up by their writer's successor.
+    /// Records from `position` on were given up by their writer's successor. Called when readers wait for the table that
+    /// says so, so that whoever sees that table knows of the cut.
     pub(crate) fn note_cut(&self, position: Position) {
-        let mut cut = self.cut.lock();
-        *cut = position;
-        self.cuts.fetch_add(1, Ordering::Release);
+        self.cache.clear();
+        let mut cuts = self.cuts.lock();
+        cuts.push(position);
+        self.cut_count.store(cuts.len() as u64, Ordering::Release);
     }
 
-    /// How often the log was cut, and where last.
-    pub(crate) fn last_cut(&self) -> (u64, Position) {
-        let cut = self.cut.lock();
-        (self.cuts.load(Ordering::Acquire), *cut)
+    /// How often the log was cut.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cut_count.load(Ordering::Acquire)
+    }
+
+    /// The lowest place where the log was cut since it had been cut `known` times, and how often it has been by now.
+    pub(crate) fn cut_since(&self, known: u64) -> Option<(Position, u64)> {
+        if self.cuts() == known {
+            return None;
+        }
+        let cuts = self.cuts.lock();
+        let lowest = cuts.iter().skip(known as usize).min()?;
+        Some((*lowest, cuts.len() as u64))
     }
 
     /// News of the log cannot be had: whoever waits for them is told.
@@ -176,10 +187,18 @@ impl View {
         };
         self.next.store(next, Ordering::Relaxed);
         self.next_kind.store(kind, Ordering::Release);
-        // A floor that is where the log was begun took nothing.
-        let floor = if state.floor > self.options.first_index.unwrap_or(0) { state.floor } else { 0 };
+        let floor = if state.floor > self.begun_at() { state.floor } else { 0 };
         let below = state.retired.map_or(floor, |retired| floor.max(retired.saturating_add(1)));
         self.removed_below.store(below, Ordering::Release);
+    }
+
+    /// The floor that the log was begun with, as far as that can still be told: it took nothing.
+    fn begun_at(&self) -> u64 {
+        match self.index.table().rows().first().map(|row| &row.segment.stamp) {
+            None => self.options.first_index.unwrap_or(0),
+            Some(stamp) if stamp.predecessor.is_none() => stamp.state.floor,
+            Some(_) => 0,
+        }
     }
 
     /// The next index, as it was after the last write.
@@ -199,5 +218,14 @@ impl View {
     /// The error for what retention took.
     pub(crate) fn removed(&self) -> Error {
         Error::Removed { first: self.index.first() }
+    }
+
+    /// The same for who follows the log: it may go on from the index in it.
+    pub(crate) fn overtaken(&self) -> Error {
+        let first = self.index.consistent(|| {
+            let (table, tail) = self.index.now();
+            self.index.first_from(self.removed_below(), &table, tail)
+        });
+        Error::Removed { first }
     }
 }

@@ -278,7 +278,7 @@ impl Tailer {
         // Behind the records: what truncations took is free, and not removed.
         let first = manifest.map_or(0, |manifest| manifest.first);
         let retired = state.contents.rows().partition_point(|row| row.number() < first);
-        state.contents.retire(retired);
+        state.contents.retire(retired, view);
         state.durable = state.durable.max(durable);
         view.advance_durable(state.durable);
         view.set_state(&state.contents.state);
@@ -378,14 +378,14 @@ impl Tailer {
         let (judgement, _) = examine_steadily(&self.options, &view.dir)?;
         let mut fresh = State::new(judgement);
         let cut = fresh.cut_since(state)?;
-        fresh.contents.take_over(&state.contents, cut);
+        if let Some(cut) = cut {
+            tracing::warn!(%cut, "the log was cut by its writer's successor");
+        }
+        fresh.contents.take_over(&state.contents, cut, view);
         // They go by the segments that were read before.
         view.cache.clear();
         view.dir.files.close_all();
-        if let Some(cut) = cut {
-            tracing::warn!(%cut, "the log was cut by its writer's successor");
-            view.note_cut(cut);
-        }
+        // Behind the cut: whoever sees this sees that, too.
         view.set_durable(fresh.durable);
         view.set_state(&fresh.contents.state);
         *state = fresh;

@@ -1,20 +1,21 @@
 //! Following a log: what is in it, and then what is written to it, as it is written.
 
+mod standing;
+mod stream;
+mod watch;
+
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use event_listener::{EventListener, Listener};
-use futures_core::Stream;
+use event_listener::Listener;
 
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, Kind, Tombstone, Truncation};
-use crate::index::{Held, Indexes, Row, Spot};
+use crate::index::{Held, Row};
 use crate::log::View;
 use crate::log_order::LogItem;
 use crate::options::IndexOrder;
@@ -22,9 +23,10 @@ use crate::position::Position;
 use crate::reads;
 use crate::segment::{DATA_START, Scan, Scanned, Segment, Stop, Window, next_fragment};
 
-/// A thread looks for news of a writer in another process after pauses between these, longer the longer there are none.
-const PAUSE_LEAST: Duration = Duration::from_millis(1);
-const PAUSE_MOST: Duration = Duration::from_millis(100);
+use standing::{Standing, deletes, standing};
+use watch::watch;
+
+pub use stream::FollowStream;
 
 /// The log in the order in which it was written, and on as it is written. See [`Reader::follow`](crate::Reader::follow).
 ///
@@ -42,8 +44,7 @@ pub struct Follow {
     /// How much of the batch was shown.
     shown: usize,
     held: Option<Held>,
-    /// The lowest and highest index handed out that no truncation has taken since.
-    handed: Option<(u64, u64)>,
+    handed: Option<Handed>,
     /// What was handed out before it was known to be durable, of a log that another process writes.
     undurable: VecDeque<(Position, u64)>,
     /// Behind the last deletion or truncation that it has taken into account: where a cut takes that back, what it took is
@@ -57,6 +58,21 @@ pub struct Follow {
     is_over: bool,
 }
 
+/// What was handed out and no truncation has taken since.
+#[derive(Debug, Clone, Copy)]
+struct Handed {
+    low: u64,
+    high: u64,
+    /// Where the first of it stands.
+    since: Position,
+}
+
+impl Handed {
+    fn contains(&self, index: u64) -> bool {
+        (self.low..=self.high).contains(&index)
+    }
+}
+
 impl std::fmt::Debug for Follow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Follow").field("from", &self.from).field("at", &self.at).finish_non_exhaustive()
@@ -66,12 +82,9 @@ impl std::fmt::Debug for Follow {
 impl Follow {
     pub(crate) fn new(view: Arc<View>, from: u64) -> Result<Self> {
         view.check_open()?;
-        if from < view.removed_below() {
-            return Err(view.removed());
-        }
         view.followers.fetch_add(1, Ordering::SeqCst);
         let mut follow = Follow {
-            cuts: view.last_cut().0,
+            cuts: view.cuts(),
             view,
             from,
             durable_only: false,
@@ -87,13 +100,13 @@ impl Follow {
             is_second: false,
             is_over: false,
         };
+        follow.at = follow.start();
+        // Looked at behind the table: what retention took before the table was read is known by now, and what it takes
+        // later is missed where it stood.
+        if from < follow.view.removed_below() {
+            return Err(follow.view.overtaken());
+        }
         watch(&follow.view)?;
-        follow.at = loop {
-            match follow.start() {
-                Err(error @ Error::Missing { .. }) if follow.view.is_doubtful(&error) => {}
-                at => break at?,
-            }
-        };
         Ok(follow)
     }
 
@@ -106,23 +119,26 @@ impl Follow {
     }
 
     /// Where the first entry may stand that is to be shown.
-    fn start(&mut self) -> Result<Position> {
-        let view = self.view.clone();
-        let (table, tail) = view.index.now();
-        let reaches = |row: &&Row| row.bounds().is_some_and(|(_, high)| high >= self.from);
+    fn start(&self) -> Position {
+        let (table, tail) = self.view.index.now();
+        let is_lost = |row: &Row| {
+            let mut lost = table.lost().iter().filter(|lost| lost.segment == row.number());
+            lost.any(|lost| lost.within(self.from, u64::MAX).is_some())
+        };
+        let reaches = |row: &&Row| row.bounds().is_some_and(|(_, high)| high >= self.from) || is_lost(row);
         let Some(row) = table.rows().iter().find(reaches) else {
-            return Ok(tail);
+            return tail;
         };
         if row.segment.stamp.state.order != IndexOrder::Any
-            && let Some(index) = table.at_or_above(self.from)
-            && let Some(place) = table.find(index)
+            && !is_lost(row)
+            && let Some(place) = table.at_or_above(self.from).and_then(|index| table.find(index))
+            && place.row.number() == row.number()
+            && let Ok((offset, _)) = reads::offset(&self.view, row, place.spot)
+            && let Ok(Some(_)) = row.segment.batch_begins_at(offset, row.end_at(tail))
         {
-            let (offset, _) = reads::offset(&view, place.row, place.spot)?;
-            if place.row.segment.batch_begins_at(offset, place.row.end_at(tail))?.is_some() {
-                return Ok(Position::new(place.row.number(), offset));
-            }
+            return Position::new(row.number(), offset);
         }
-        Ok(Position::new(row.number(), DATA_START))
+        Position::new(row.number(), DATA_START)
     }
 
     /// What comes next, if it is there already.
@@ -148,6 +164,11 @@ impl Follow {
 
     fn wait(&mut self, deadline: Option<Instant>) -> Result<Option<LogItem>> {
         loop {
+            let item = self.try_next()?;
+            if item.is_some() || self.is_over {
+                return Ok(item);
+            }
+            // Listening first and looking once more: nothing that comes in between is missed.
             let listener = self.view.moved.listen();
             let item = self.try_next()?;
             if item.is_some() || self.is_over {
@@ -155,55 +176,66 @@ impl Follow {
             }
             match deadline {
                 None => listener.wait(),
-                Some(deadline) if listener.wait_deadline(deadline).is_some() => {}
-                Some(_) => return self.try_next(),
+                Some(deadline) if Instant::now() < deadline => drop(listener.wait_deadline(deadline)),
+                Some(_) => return Ok(None),
             }
         }
     }
 
     /// As a stream, for any asynchronous runtime.
     pub fn into_stream(self) -> FollowStream {
-        FollowStream { follow: self, listener: None }
+        FollowStream::new(self)
     }
 
     fn step(&mut self) -> Result<Option<LogItem>> {
         loop {
             self.view.check_open()?;
-            self.note_cut()?;
+            // Before the cuts are looked at: what was written behind a cut is not to count as durable before it.
+            let durable = self.view.durable();
+            self.note_cut();
             if let Some(item) = self.first.pop_front() {
                 return Ok(Some(item));
             }
-            while self.shown < self.batch.len() {
+            if self.shown < self.batch.len() {
                 self.shown += 1;
-                if let Some(item) = self.show(self.shown - 1)? {
+                if let Some(item) = self.show(self.shown - 1, durable)? {
                     return Ok(Some(item));
                 }
-            }
-            if !self.read_batch()? {
+            } else if !self.read_batch(durable)? {
                 return self.view.take_trouble().map_or(Ok(None), Err);
             }
         }
     }
 
     /// Reads the next batch, or moves on to where one may be. Returns whether there may be one.
-    fn read_batch(&mut self) -> Result<bool> {
+    fn read_batch(&mut self, durable: Position) -> Result<bool> {
         let view = self.view.clone();
-        let (table, tail) = view.index.now();
-        let limit = if self.durable_only { tail.min(view.durable()) } else { tail };
+        let ((table, tail), cuts) = view.index.consistent(|| (view.index.now(), view.cuts()));
+        if cuts != self.cuts {
+            return Ok(true);
+        }
+        let limit = if self.durable_only { tail.min(durable) } else { tail };
         let here = table.row(self.at.segment());
         let later = table.rows().partition_point(|row| u64::from(row.number()) <= self.at.segment());
         let next = table.rows().get(later);
         let Some(row) = here.filter(|row| !row.segment.is_retired()) else {
-            let removed_to = view.index.removed_to();
-            // Read to its end before it was removed?
             let before = next.and_then(|next| next.segment.stamp.predecessor);
-            let is_done =
-                before.is_some_and(|b| Position::new(b.number, b.end) == self.at) || self.at == Position::ZERO;
-            let is_gone = removed_to > self.at.segment_number() || removed_to == self.at.segment_number() && !is_done;
-            if is_gone && self.at != Position::ZERO {
-                return Err(view.removed());
+            // Read to its end before it was removed?
+            let is_done = before.is_some_and(|before| Position::new(before.number, before.end) == self.at);
+            let removed_to = view.index.removed_to();
+            if !is_done && self.at < removed_to {
+                return Err(view.overtaken());
             }
-            return Ok(next.is_some_and(|next| self.enter(next)));
+            let Some(next) = next else { return Ok(false) };
+            if !is_done && let Some(Handed { low, high, since }) = self.handed.take() {
+                // Truncations have emptied what is gone, and their records may be gone with it.
+                if since < removed_to {
+                    return Err(view.overtaken());
+                }
+                let position = Position::new(next.number(), DATA_START);
+                self.first.push_back(LogItem::Truncated { gone: low..=high, position });
+            }
+            return Ok(self.enter(next));
         };
         let end = row.end_at(limit);
         if self.at.offset32() >= end {
@@ -225,7 +257,7 @@ impl Follow {
         if !is_here {
             let file = match row.segment.file() {
                 Err(error) if self.view.is_doubtful(&error) => return Ok(true),
-                Err(Error::Missing { .. }) if row.segment.is_retired() => return Ok(true),
+                Err(_) if row.segment.is_retired() => return Ok(true),
                 file => file?,
             };
             let mut scan = Scan::new(Window::within(file, &row.segment.path, end), row.segment.header);
@@ -257,8 +289,12 @@ impl Follow {
             return Ok(true);
         }
         self.is_second = false;
+        let file = match row.segment.file() {
+            Err(_) if row.segment.is_retired() => return Ok(true),
+            file => file?,
+        };
         // What stands behind the damage can be read all the same.
-        let mut window = Window::within(row.segment.file()?, &row.segment.path, end);
+        let mut window = Window::within(file, &row.segment.path, end);
         let found = next_fragment(&mut window, &row.segment.header, at.saturating_add(1))?;
         match found.filter(|found| found.at < end && found.record.kind != Kind::Footer) {
             Some(found) => {
@@ -273,23 +309,35 @@ impl Follow {
         Err(error)
     }
 
-    /// What a record of the batch shows.
-    fn show(&mut self, number: usize) -> Result<Option<LogItem>> {
-        let (Some(scanned), Some((segment, _))) = (self.batch.get(number), &self.scan) else { return Ok(None) };
+    /// What a record of the batch shows; `durable` is what was before the cuts were looked at.
+    fn show(&mut self, number: usize, durable: Position) -> Result<Option<LogItem>> {
+        let (Some(scanned), Some((segment, scan))) = (self.batch.get(number), &mut self.scan) else { return Ok(None) };
         let position = Position::new(segment.number, scanned.start);
         let malformed = |what: &str| Error::damaged(&segment.path, position.offset(), format!("malformed {what}"));
-        let durable = self.view.durable();
         match scanned.record.kind {
             Kind::Entry => {
                 let index = EntryRecord::decode(&scanned.payload).map_err(|e| malformed(e.0))?.index;
                 if index < self.from {
                     return Ok(None);
                 }
-                if !stands(&self.view, index, position, &mut self.held)? {
-                    self.taken_to = self.taken_to.max(self.view.index.tail());
-                    return Ok(None);
+                let standing = match standing(&self.view, index, position, self.cuts, &mut self.held) {
+                    Err(error) if !self.is_second && self.view.is_doubtful(&error) => Standing::Unsure,
+                    standing => standing?,
+                };
+                self.is_second = standing == Standing::Unsure;
+                match standing {
+                    Standing::Stands => {}
+                    Standing::Taken => {
+                        self.taken_to = self.taken_to.max(self.view.index.tail());
+                        return Ok(None);
+                    }
+                    Standing::Unsure => {
+                        self.shown = number;
+                        return Ok(None);
+                    }
                 }
-                self.handed = Some(self.handed.map_or((index, index), |(lo, hi)| (lo.min(index), hi.max(index))));
+                let handed = self.handed.unwrap_or(Handed { low: index, high: index, since: position });
+                self.handed = Some(Handed { low: handed.low.min(index), high: handed.high.max(index), ..handed });
                 if self.view.foreign.is_some() {
                     while self.undurable.front().is_some_and(|(at, _)| *at < durable) {
                         self.undurable.pop_front();
@@ -303,22 +351,33 @@ impl Follow {
             Kind::Tombstone => {
                 let Tombstone { index, key } = Tombstone::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
                 self.taken_to = self.taken_to.max(self.at);
-                Ok((index >= self.from).then(|| LogItem::Deleted { index, key: key.to_vec(), position }))
+                let removed_to = self.view.index.removed_to();
+                // Retention may have taken an entry that was handed out, and with it the deletion's place in the index.
+                let is_removed = |handed: Handed| handed.since < removed_to && handed.contains(index);
+                let was_removed = self.handed.is_some_and(is_removed);
+                let is_shown = index >= self.from && deletes(&self.view, index, position, was_removed);
+                Ok(is_shown.then(|| LogItem::Deleted { index, key: key.to_vec(), position }))
             }
             Kind::Truncation => {
                 let truncation = Truncation::decode(&scanned.payload).map_err(|e| malformed(e.0))?;
                 self.taken_to = self.taken_to.max(self.at);
                 Ok(self.truncate(truncation).map(|gone| LogItem::Truncated { gone, position }))
             }
-            Kind::Gap => Err(Error::Lost { segment: position.segment() }),
+            Kind::Gap => {
+                // Nothing stands behind it in this segment, up to where what was lost ended.
+                let end = segment.gap.map_or(scan.end(), |(_, end)| end);
+                scan.resume_at(end, scan.log_number());
+                self.at = Position::new(segment.number, end);
+                Err(Error::Lost { segment: position.segment() })
+            }
             _ => Ok(None),
         }
     }
 
     /// What a truncation takes of what was handed out.
     fn truncate(&mut self, truncation: Truncation) -> Option<RangeInclusive<u64>> {
-        let (low, high) = self.handed?;
-        let (gone, left) = match truncation {
+        let Handed { low, high, since } = self.handed?;
+        let (gone, (left_low, left_high)) = match truncation {
             Truncation::Before(index) => (0..=index.checked_sub(1)?, (low.max(index), high)),
             Truncation::After(index) => (index.checked_add(1)?..=u64::MAX, (low, high.min(index))),
             Truncation::Reset(_) => (0..=u64::MAX, (1, 0)),
@@ -326,24 +385,20 @@ impl Follow {
         if *gone.start() > high || *gone.end() < low {
             return None;
         }
-        self.handed = Some(left).filter(|(low, high)| low <= high);
+        self.handed = (left_low <= left_high).then_some(Handed { low: left_low, high: left_high, since });
+        self.undurable.retain(|(_, index)| !gone.contains(index));
         Some(gone)
     }
 
     /// Where the log was cut under this reader, goes back to what is certain.
-    fn note_cut(&mut self) -> Result<()> {
-        let (cuts, position) = self.view.last_cut();
-        if cuts == self.cuts {
-            return Ok(());
-        }
-        let is_only = cuts == self.cuts + 1;
+    fn note_cut(&mut self) {
+        let Some((position, cuts)) = self.view.cut_since(self.cuts) else { return };
         self.cuts = cuts;
-        // Not even the beginning is certain where it is another log, or nothing was known to be durable.
-        if !is_only || position == Position::ZERO || self.taken_to > position {
+        if self.taken_to > position {
             return self.begin_again(position);
         }
         if self.at <= position {
-            return Ok(());
+            return;
         }
         let mut gone: Vec<u64> =
             self.undurable.iter().filter(|(at, _)| *at >= position).map(|(_, index)| *index).collect();
@@ -356,50 +411,16 @@ impl Follow {
         }
         (self.at, self.scan, self.held) = (position, None, None);
         self.batch.clear();
-        Ok(())
     }
 
     /// Takes everything back that was handed out, and begins anew.
-    fn begin_again(&mut self, position: Position) -> Result<()> {
+    fn begin_again(&mut self, position: Position) {
         let gone = self.handed.take().map(|_| LogItem::Truncated { gone: 0..=u64::MAX, position });
         self.first.extend(gone);
         self.undurable.clear();
         self.batch.clear();
         (self.scan, self.held, self.taken_to) = (None, None, Position::ZERO);
-        self.at = self.start()?;
-        Ok(())
-    }
-}
-
-/// Whether an entry that was read is still in the log, deleted or not: no truncation has taken it.
-///
-/// # Errors
-/// [`Error::Removed`] where its segment was retired meanwhile, so that nobody can tell.
-fn stands(view: &View, index: u64, position: Position, held: &mut Option<Held>) -> Result<bool> {
-    loop {
-        let (table, found) = view.index.consistent(|| {
-            let (table, _) = view.index.now();
-            let found = table.find(index).filter(|place| place.row.number() == position.segment_number());
-            let found = found.map(|place| (place.number, place.spot));
-            (table, found)
-        });
-        let Some((number, spot)) = found else {
-            let is_gone = table.row(position.segment()).is_none();
-            let had_entries = view.index.removed_to() >= position.segment_number();
-            return if is_gone && had_entries { Err(view.removed()) } else { Ok(false) };
-        };
-        let row = &table.rows()[number];
-        let offset = match (spot, &row.indexes) {
-            (Spot::Member(place), Indexes::Sealed(sealed)) => {
-                sealed.offset_near(&row.segment, &view.cache, place, held).map(|(offset, _)| offset)
-            }
-            (spot, _) => reads::offset(view, row, spot).map(|(offset, _)| offset),
-        };
-        match offset {
-            Err(Error::Missing { .. }) if row.segment.is_retired() => {}
-            Err(error @ Error::Missing { .. }) if view.is_doubtful(&error) => {}
-            offset => return Ok(offset? == position.offset32()),
-        }
+        self.at = self.start();
     }
 }
 
@@ -416,83 +437,5 @@ impl std::iter::FusedIterator for Follow {}
 impl Drop for Follow {
     fn drop(&mut self) {
         self.view.followers.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A [`Follow`] for asynchronous code: the same items, and the task sleeps until the next one is there.
-#[derive(Debug)]
-pub struct FollowStream {
-    follow: Follow,
-    listener: Option<EventListener>,
-}
-
-impl Stream for FollowStream {
-    type Item = Result<LogItem>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(listener) = &mut self.listener {
-                if Pin::new(listener).poll(context).is_pending() {
-                    return Poll::Pending;
-                }
-                self.listener = None;
-            }
-            if let Some(item) = self.follow.try_next().transpose() {
-                return Poll::Ready(Some(item));
-            }
-            if self.follow.is_over {
-                return Poll::Ready(None);
-            }
-            // Listening first and looking once more: nothing that comes in between is missed.
-            let listener = self.follow.view.moved.listen();
-            if let Some(item) = self.follow.try_next().transpose() {
-                return Poll::Ready(Some(item));
-            }
-            if self.follow.is_over {
-                return Poll::Ready(None);
-            }
-            self.listener = Some(listener);
-        }
-    }
-}
-
-/// Starts the thread that looks for what a writer in another process has written, as long as anybody follows.
-fn watch(view: &Arc<View>) -> Result<()> {
-    let Some(foreign) = &view.foreign else { return Ok(()) };
-    if foreign.watched().swap(true, Ordering::SeqCst) {
-        return Ok(());
-    }
-    let weak = Arc::downgrade(view);
-    let thread = std::thread::Builder::new().name("casklog-watch".to_owned()).spawn(move || look_for_news(&weak));
-    if let Err(e) = thread {
-        foreign.watched().store(false, Ordering::Release);
-        return Err(Error::io("start a thread for", &view.dir.path, e));
-    }
-    Ok(())
-}
-
-fn look_for_news(view: &Weak<View>) {
-    let mut pause = PAUSE_LEAST;
-    while let Some(view) = view.upgrade() {
-        let Some(foreign) = &view.foreign else { return };
-        let has_followers = || view.followers.load(Ordering::SeqCst) != 0;
-        if !has_followers() {
-            foreign.watched().store(false, Ordering::SeqCst);
-            // A follower that came meanwhile has counted itself first, and either sees that it has to start a thread, or
-            // this one goes on.
-            if !has_followers() || foreign.watched().swap(true, Ordering::SeqCst) {
-                return;
-            }
-        }
-        pause = match view.refresh() {
-            Ok(true) => PAUSE_LEAST,
-            Ok(false) => (2 * pause).min(PAUSE_MOST),
-            Err(error) => {
-                view.set_trouble(error);
-                PAUSE_MOST
-            }
-        };
-        drop(view);
-        std::thread::sleep(pause);
     }
 }

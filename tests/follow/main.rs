@@ -1,0 +1,13 @@
+//! Following a log: what is in it, and what is written to it, once and in order, whatever else happens to it.
+
+mod beside;
+mod common;
+mod cut;
+mod damage;
+mod durable;
+mod model;
+mod retention;
+mod stream;
+mod truncation;
+mod waiting;
+mod writing;
