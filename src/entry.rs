@@ -29,7 +29,7 @@ pub struct Entry {
     value: (usize, usize),
 }
 
-/// An entry that borrows from a buffer of the caller's. See [`Store::get_into`](crate::Store::get_into).
+/// An entry that borrows from a buffer of the caller's. See [`Reader::get_into`](crate::Reader::get_into).
 #[derive(Debug, Clone, Copy)]
 pub struct EntryRef<'a> {
     index: u64,

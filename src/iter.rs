@@ -12,7 +12,7 @@ use crate::position::Position;
 use crate::reads;
 use crate::segment::{Ahead, Toward};
 
-/// Live entries in index order. See [`Store::range`](crate::Store::range).
+/// Live entries in index order. See [`Reader::range`](crate::Reader::range).
 ///
 /// It shows the log as it was when the iterator was made, however long it lives: later writes and deletions do not
 /// change it. Where a truncation or retention takes entries that it has not handed out, it ends with

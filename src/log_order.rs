@@ -11,7 +11,7 @@ use crate::log::View;
 use crate::position::Position;
 use crate::segment::{Scan, Scanned, Stop, Window, next_fragment};
 
-/// One record of the log, as [`Store::log_order`](crate::Store::log_order) shows it.
+/// One record of the log, as [`Reader::log_order`](crate::Reader::log_order) shows it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum LogItem {
@@ -56,7 +56,7 @@ impl LogItem {
 }
 
 /// Entries and deletions in the order in which they were written; what truncations took is left out. See
-/// [`Store::log_order`](crate::Store::log_order).
+/// [`Reader::log_order`](crate::Reader::log_order).
 ///
 /// It shows the log as it was when the iterator was made. [`Error::Truncated`], [`Error::Removed`] and [`Error::Closed`] end it;
 /// behind [`Error::Damaged`] and [`Error::Lost`] it goes on with what can be read.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::position::Position;
 
-/// What open found and did. See [`Store::recovery_report`](crate::Store::recovery_report).
+/// What open found and did. See [`Reader::recovery_report`](crate::Reader::recovery_report).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RecoveryReport {

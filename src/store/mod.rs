@@ -74,7 +74,7 @@ impl Store {
     /// Opens the log in `dir`, creating directory and log where they are missing, with the default [`Options`].
     ///
     /// After a crash this needs nobody's help: what was acknowledged as durable is there, and bytes behind it that do
-    /// not form whole records and batches are cut and [reported](Store::recovery_report).
+    /// not form whole records and batches are cut and [reported](Reader::recovery_report).
     ///
     /// # Errors
     /// As [`Options::open`].

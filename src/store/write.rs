@@ -102,7 +102,7 @@ impl Store {
         self.put(Some(index), key.as_ref(), value, durability).map(|appended| appended.position)
     }
 
-    /// Writes an entry under the [next index](Store::next_index): one above the highest that is taken; 1, or
+    /// Writes an entry under the [next index](crate::Reader::next_index): one above the highest that is taken; 1, or
     /// [`Options::first_index`](crate::Options::first_index), in a new log.
     ///
     /// ```
@@ -226,7 +226,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// As [`write`](Store::write), and as [`get`](Store::get): the deletion keeps the entry's key.
+    /// As [`write`](Store::write), and as [`get`](crate::Reader::get): the deletion keeps the entry's key.
     pub fn delete(&self, index: u64) -> Result<bool> {
         let Some(entry) = self.get(index)? else {
             self.writable()?;
