@@ -109,6 +109,9 @@ pub enum Error {
         /// What was asked for.
         asked: crate::options::IndexOrder,
     },
+    /// Entries were asked for by key, and the log was opened without the index for it.
+    #[error("entries are not indexed by key; open the log with Options::key_index(true)")]
+    KeyIndexOff,
     /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,

@@ -14,6 +14,7 @@ pub mod fs;
 #[cfg(not(feature = "testing"))]
 #[allow(unreachable_pub)]
 mod fs;
+mod history;
 mod index;
 mod iter;
 mod keeper;
@@ -37,6 +38,7 @@ pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
 pub use follow::{Follow, FollowStream};
 pub use format::Checksum;
+pub use history::History;
 pub use iter::Iter;
 pub use log_order::{LogItem, LogOrder};
 pub use options::{Durability, IndexOrder, Options, ReadMode, RecoveryMode, SyncPolicy};

@@ -190,6 +190,7 @@ pub struct Options {
     pub(crate) cache_bytes: u64,
     pub(crate) read_mode: ReadMode,
     pub(crate) key_index: bool,
+    pub(crate) key_hash_bits: u32,
     pub(crate) background: bool,
     pub(crate) fs: Arc<dyn Fs>,
 }
@@ -234,6 +235,7 @@ impl Options {
             cache_bytes: 64 << 20,
             read_mode: ReadMode::Positioned,
             key_index: false,
+            key_hash_bits: u64::BITS,
             background: true,
             fs: Arc::new(OsFs),
         }
@@ -315,6 +317,15 @@ impl Options {
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// How many bits of a key's hash the key index keeps, 64 by default; with 0 all keys collide. The answers are the same.
+    /// A log must be opened with the same number again.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn key_hash_bits(mut self, bits: u32) -> Self {
+        self.key_hash_bits = bits;
         self
     }
 

@@ -9,6 +9,7 @@ use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result};
 use crate::follow::Follow;
 use crate::format::Next;
+use crate::history::{self, History};
 use crate::iter::Iter;
 use crate::log::{Meta, View};
 use crate::log_order::LogOrder;
@@ -200,6 +201,60 @@ impl Reader {
         Ok(LogOrder::new(self.view.clone(), position))
     }
 
+    /// The live entry of `key` that was written last, or `None`. Needs [`Options::key_index`](crate::Options::key_index).
+    ///
+    /// Of several live entries with one key it is the one that stands last in the log, whatever their indexes. An entry
+    /// that was deleted or truncated does not hide the one before it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = casklog::Options::new(dir.path()).key_index(true).open()?;
+    /// store.append("user:42", "Ada")?;
+    /// let second = store.append("user:42", "Ada Lovelace")?;
+    /// let latest = store.latest("user:42")?.expect("it was written twice");
+    /// assert_eq!(latest.value::<&str>()?, "Ada Lovelace");
+    ///
+    /// store.delete(second.index)?;
+    /// assert_eq!(store.latest("user:42")?.expect("one is left").value::<&str>()?, "Ada");
+    /// assert!(store.latest("user:43")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Cost
+    /// One or two pages of the footer of each segment from the newest to the one that holds the key, from the cache or the
+    /// disk, and one read of the entry. A segment that was sealed without a key index is read as a whole when it is first
+    /// come to, and then indexed in memory.
+    ///
+    /// # Errors
+    /// [`Error::KeyIndexOff`]; [`Error::Damaged`] where an entry that may be the one asked for cannot be read;
+    /// [`Error::Lost`] where it may have stood in a part of the log that was given up: [`history`](Reader::history) goes
+    /// on behind both; [`Error::Io`]; [`Error::Closed`].
+    pub fn latest(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
+        history::latest(&self.view, key.as_ref())
+    }
+
+    /// The live entries of `key`, the one written last first. Needs [`Options::key_index`](crate::Options::key_index).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = casklog::Options::new(dir.path()).key_index(true).open()?;
+    /// for step in ["ordered", "paid", "sent"] {
+    ///     store.append("order:7", step)?;
+    /// }
+    /// let mut steps = Vec::new();
+    /// for entry in store.history("order:7")? {
+    ///     steps.push(entry?.value::<String>()?);
+    /// }
+    /// assert_eq!(steps, ["sent", "paid", "ordered"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::KeyIndexOff`], [`Error::Closed`]; what the iterator meets is among its items: see [`History`].
+    pub fn history(&self, key: impl AsRef<[u8]>) -> Result<History> {
+        History::new(self.view.clone(), key.as_ref())
+    }
+
     /// What is in the log and what will be written to it, in the order in which it was written: entries with an index of
     /// at least `from`, deletions of such, and truncations that take what was handed out. Each entry comes once, however
     /// the log rotates; what a truncation took before it was handed out does not come at all.
@@ -332,6 +387,7 @@ impl Reader {
             entries: log.index.live(),
             deleted: log.index.deleted_count(),
             index_bytes: log.index.memory(),
+            key_index_bytes: log.index.key_memory(),
             cache_bytes: cache.bytes,
             cache_hits: cache.hits,
             cache_misses: cache.misses,

@@ -29,6 +29,9 @@ pub struct Stats {
     /// Bytes of memory of the index: of segments that are not sealed 4 bytes an entry (24 where indexes are out of
     /// order); of sealed ones next to nothing for consecutive indexes, at most 9 bytes an entry for scattered ones.
     pub index_bytes: u64,
+    /// Bytes of memory of the key index: of segments that are not sealed some 40 to 80 bytes an entry; of sealed ones
+    /// nothing, but 12 bytes an entry where it was not written with the segment or is damaged there.
+    pub key_index_bytes: u64,
     /// Bytes of memory of the block cache.
     pub cache_bytes: u64,
     /// Blocks and footer pages that were found in the cache.

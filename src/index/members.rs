@@ -63,7 +63,11 @@ impl Members {
 
     /// The runs from one at or before that of `index` on.
     fn near(&self, index: u64) -> impl Iterator<Item = Placed> {
-        let behind = self.skips.partition_point(|skip| skip.first <= index);
+        self.from(self.skips.partition_point(|skip| skip.first <= index))
+    }
+
+    /// The runs from the last skip of the first `behind` on.
+    fn from(&self, behind: usize) -> impl Iterator<Item = Placed> {
         let skip = self.skips.get(behind.saturating_sub(1));
         let mut place = skip.map_or(0, |skip| skip.place);
         let mut runs = skip.map_or(Runs::new(&[]), |skip| Runs::resume(&self.code, skip.at as usize, skip.first));
@@ -84,6 +88,13 @@ impl Members {
     pub(crate) fn find(&self, index: u64) -> Option<u32> {
         let Placed { run, place } = self.near(index).find(|placed| placed.run.last() >= index)?;
         Some(place + u32::try_from(index.checked_sub(run.first)?).ok()?)
+    }
+
+    /// The index at a place.
+    pub(crate) fn index(&self, place: u32) -> Option<u64> {
+        let mut runs = self.from(self.skips.partition_point(|skip| skip.place <= place));
+        let Placed { run, place: first } = runs.find(|placed| placed.behind() > place)?;
+        Some(run.first + u64::from(place - first))
     }
 
     /// The lowest index at or above `index`.
@@ -149,7 +160,8 @@ mod tests {
                 indexes.iter().flat_map(|(first, more)| (0..=u64::from(*more % 8)).filter_map(|i| first.checked_add(i))).collect();
             let members = members(&indexes);
             let near = indexes.iter().flat_map(|index| [*index, index.saturating_add(1), index.saturating_sub(1)]);
-            near.chain(probes).chain([0, u64::MAX]).all(|probe| {
+            let placed = indexes.iter().enumerate().all(|(place, index)| members.index(place as u32) == Some(*index));
+            placed && members.index(members.len()).is_none() && near.chain(probes).chain([0, u64::MAX]).all(|probe| {
                 let place = indexes.range(..probe).count();
                 members.find(probe).map(|place| place as usize) == indexes.contains(&probe).then_some(place)
                     && members.at_or_above(probe) == indexes.range(probe..).next().copied()

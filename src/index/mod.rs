@@ -8,8 +8,10 @@
 //! * Deletions bear the position of their tombstone, so a reader that loaded an older tail still sees the entry.
 
 mod clip;
+mod keys;
 mod members;
 mod sealed;
+mod sealed_keys;
 mod table;
 mod tmp;
 
@@ -24,8 +26,10 @@ use crate::format::Truncation;
 use crate::position::Position;
 
 pub(crate) use clip::Clip;
+pub(crate) use keys::{KeyHash, Keys, Standing};
 pub(crate) use members::Members;
 pub(crate) use sealed::{Held, Sealed};
+pub(crate) use sealed_keys::Candidates;
 pub(crate) use table::{Indexes, LostRange, Place, Row, Spot, Stretch, Table, truncate_rows};
 pub(crate) use tmp::Tmp;
 
@@ -112,16 +116,22 @@ impl Index {
     /// Runs `look` until no truncation fell into it.
     pub(crate) fn consistent<T>(&self, mut look: impl FnMut() -> T) -> T {
         loop {
-            let before = self.epoch.load(Ordering::Acquire);
-            if before & 1 == 0 {
-                let seen = look();
-                fence(Ordering::Acquire);
-                if self.epoch.load(Ordering::Relaxed) == before {
-                    return seen;
-                }
+            if let Some(seen) = self.undisturbed(&mut look) {
+                return seen;
             }
             std::thread::yield_now();
         }
+    }
+
+    /// Runs `look` once; `None` where a truncation fell into it.
+    pub(crate) fn undisturbed<T>(&self, look: impl FnOnce() -> T) -> Option<T> {
+        let before = self.epoch.load(Ordering::Acquire);
+        if before & 1 != 0 {
+            return None;
+        }
+        let seen = look();
+        fence(Ordering::Acquire);
+        (self.epoch.load(Ordering::Relaxed) == before).then_some(seen)
     }
 
     /// The segments and the tail that belongs to them: the tail was loaded before the table, and behind every segment
@@ -373,7 +383,12 @@ impl Index {
         }
     }
 
-    /// Bytes of memory the index holds.
+    /// Bytes of memory the key index holds.
+    pub(crate) fn key_memory(&self) -> u64 {
+        self.table.load().rows().iter().map(Row::key_memory).sum::<usize>() as u64
+    }
+
+    /// Bytes of memory the index holds, but for keys.
     pub(crate) fn memory(&self) -> u64 {
         let rows: usize = self.table.load().rows().iter().map(|row| row.memory() + size_of::<Row>()).sum();
         (rows + self.deleted.capacity() * size_of::<(u64, Position)>()) as u64

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::{EntryRecord, Kind, PAGE_BYTES, Page, Trailer, Truncation};
 use crate::segment::{Block, Scan, Segment, Stop, Window, next_fragment};
 
+use super::sealed_keys::SealedKeys;
 use super::{Clip, Members};
 
 /// See the module.
@@ -16,6 +17,7 @@ pub(crate) struct Sealed {
     pub(crate) trailer: Trailer,
     /// The offset of each member by a scan, where a page of the footer turned out to be damaged.
     rebuilt: OnceLock<Box<[u32]>>,
+    pub(super) keys: SealedKeys,
 }
 
 /// A page of offsets that was used last.
@@ -28,7 +30,7 @@ pub(crate) struct Held {
 
 impl Sealed {
     pub(crate) fn new(members: Members, trailer: Trailer) -> Self {
-        Sealed { members, trailer, rebuilt: OnceLock::new() }
+        Sealed { members, trailer, rebuilt: OnceLock::new(), keys: SealedKeys::default() }
     }
 
     /// Where the entry at this place of the members starts, and the next one, if that is as easily told.
@@ -88,7 +90,7 @@ impl Sealed {
         Some((number(place)?, next))
     }
 
-    fn contradicts(&self, segment: &Segment) -> Error {
+    pub(super) fn contradicts(&self, segment: &Segment) -> Error {
         Error::damaged(&segment.path, self.trailer.data_end.into(), "the footer contradicts itself")
     }
 
@@ -113,6 +115,18 @@ impl Sealed {
     /// The offset of each member as the records tell; 0 where they do not.
     fn scan(&self, segment: &Segment) -> Result<Box<[u32]>> {
         let mut offsets = vec![0; self.members.len() as usize];
+        // Of two entries of an index the later one counts: a truncation took the other.
+        self.scan_entries(segment, |place, start, _| offsets[place as usize] = start)?;
+        Ok(offsets.into())
+    }
+
+    /// Calls `each` with place, offset and content of every entry of a member that can be read, in the order in which they
+    /// were written; without content, and offset 0, where a truncation takes it.
+    pub(super) fn scan_entries(
+        &self,
+        segment: &Segment,
+        mut each: impl FnMut(u32, u32, Option<EntryRecord<'_>>),
+    ) -> Result<()> {
         let window = || Window::new(segment.file()?, &segment.path);
         let mut scan = Scan::new(window()?, segment.header);
         let (mut batch, end) = (Vec::new(), self.trailer.data_end);
@@ -129,23 +143,24 @@ impl Sealed {
             for scanned in &batch {
                 match scanned.record.kind {
                     Kind::Entry => {
-                        let entry = EntryRecord::decode(&scanned.payload).ok();
-                        if let Some(place) = entry.and_then(|entry| self.members.find(entry.index)) {
-                            offsets[place as usize] = scanned.start;
+                        if let Ok(entry) = EntryRecord::decode(&scanned.payload)
+                            && let Some(place) = self.members.find(entry.index)
+                        {
+                            each(place, scanned.start, Some(entry));
                         }
                     }
                     Kind::Truncation => {
                         // What stands before it is not what the footer named.
                         let mut clip = Clip::ALL;
                         Truncation::decode(&scanned.payload).into_iter().for_each(|what| clip.truncate(what));
-                        let hidden = self.members.iter().enumerate().filter(|(_, index)| !clip.contains(*index));
-                        hidden.for_each(|(place, _)| offsets[place] = 0);
+                        let hidden = (0..).zip(self.members.iter()).filter(|(_, index)| !clip.contains(*index));
+                        hidden.for_each(|(place, _)| each(place, 0, None));
                     }
                     _ => {}
                 }
             }
         }
-        Ok(offsets.into())
+        Ok(())
     }
 
     /// Whether an entry begins at `offset`. Reads all pages that hold offsets.

@@ -9,6 +9,7 @@ use crate::position::Position;
 use crate::segment::Segment;
 
 use super::clip::Clip;
+use super::keys::Keys;
 use super::sealed::Sealed;
 use super::tmp::Tmp;
 
@@ -106,6 +107,14 @@ impl Row {
         match &self.indexes {
             Indexes::Tmp(tmp) => tmp.memory(),
             Indexes::Sealed(sealed) => sealed.memory(),
+        }
+    }
+
+    /// Bytes of memory held for keys.
+    pub(crate) fn key_memory(&self) -> usize {
+        match &self.indexes {
+            Indexes::Tmp(tmp) => tmp.keys().map_or(0, Keys::memory),
+            Indexes::Sealed(sealed) => sealed.key_memory(),
         }
     }
 

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::format::Run;
+use crate::format::{KeyAt, Run};
 
 use super::clip::Clip;
+use super::keys::{Keys, Standing};
 
 const FIRST_CHUNK: usize = 1024;
 const CHUNKS: usize = 18;
@@ -24,6 +25,8 @@ pub(crate) struct Tmp {
     dense: Dense,
     scattered: RwLock<BTreeMap<u64, u32>>,
     scattered_len: AtomicUsize,
+    /// Where keys stand, if they are indexed.
+    keys: Option<Keys>,
 }
 
 /// Consecutive indexes from `base + skipped` on. Chunk n holds 1024 * 2^n offsets and is never moved.
@@ -100,6 +103,15 @@ impl Dense {
 }
 
 impl Tmp {
+    pub(crate) fn new(keys: Option<Keys>) -> Self {
+        Tmp { keys, ..Tmp::default() }
+    }
+
+    /// Where keys stand, if they are indexed.
+    pub(crate) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
     /// Adds an index that is not in it.
     pub(crate) fn insert(&self, index: u64, offset: u32) {
         if !self.dense.push(index, offset) {
@@ -181,6 +193,22 @@ impl Tmp {
 
     /// Forgets what `clip` leaves out.
     pub(crate) fn truncate(&self, clip: Clip) {
+        self.forget(clip);
+        self.sweep_keys();
+    }
+
+    fn sweep_keys(&self) {
+        if let Some(keys) = &self.keys {
+            keys.sweep(self.len(), |standing| self.stands(standing).is_some());
+        }
+    }
+
+    /// Where the next entry begins, if that is known, of an entry that stands where its key says; `None` where it does not.
+    pub(crate) fn stands(&self, standing: Standing) -> Option<Option<u32>> {
+        self.find(standing.index).filter(|(offset, _)| *offset == standing.offset).map(|(_, next)| next)
+    }
+
+    fn forget(&self, clip: Clip) {
         self.dense.truncate(clip);
         if self.has_scattered() {
             let mut scattered = self.scattered.write();
@@ -195,8 +223,9 @@ impl Tmp {
         let indexes = runs.iter().flat_map(|run| run.first..=run.last());
         let kept = indexes.zip(offsets).filter(|(index, at)| *at >= offset || clip.contains(*index));
         let kept: Vec<(u64, u32)> = kept.collect();
-        self.truncate(Clip { is_empty: true, ..Clip::ALL });
+        self.forget(Clip { is_empty: true, ..Clip::ALL });
         kept.into_iter().for_each(|(index, at)| self.insert(index, at));
+        self.sweep_keys();
     }
 
     /// All indexes, ascending, as runs with their offsets.
@@ -223,7 +252,26 @@ impl Tmp {
         (runs, offsets)
     }
 
-    /// Bytes of memory held.
+    /// The hash of each key, for a footer: of all indexes, or none where keys are not indexed.
+    pub(crate) fn to_keys(&self) -> Vec<KeyAt> {
+        let Some(keys) = &self.keys else { return Vec::new() };
+        let mut hashes = Vec::with_capacity(self.len());
+        keys.for_each(|hash, standing| {
+            if self.stands(standing).is_some() {
+                hashes.push((standing.index, hash));
+            }
+        });
+        // A footer with fewer would not be read.
+        if hashes.len() != self.len() {
+            return Vec::new();
+        }
+        hashes.sort_unstable();
+        let mut keys: Vec<_> = (0..).zip(hashes).map(|(place, (_, hash))| KeyAt { hash, place }).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Bytes of memory held, but for keys.
     pub(crate) fn memory(&self) -> usize {
         let dense: usize = self.dense.chunks.iter().filter_map(|chunk| chunk.get()).map(|chunk| chunk.len() * 4).sum();
         // An ordered map keeps about 11 of these in a node with some slack.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{
     Footer, HeadStamp, MetaRecord, Next, State, Summary, TombstoneAt, Trailer, Truncation, TruncationAt,
 };
-use crate::index::{Clip, Index, Indexes, LostRange, Members, Row, Sealed, Table, Tmp, truncate_rows};
+use crate::index::{Clip, Index, Indexes, KeyHash, Keys, LostRange, Members, Row, Sealed, Table, Tmp, truncate_rows};
 use crate::options::{IndexOrder, Options};
 use crate::position::Position;
 use crate::segment::Segment;
@@ -63,7 +63,7 @@ impl Journal {
         Footer {
             runs,
             offsets,
-            keys: Vec::new(),
+            keys: tmp.to_keys(),
             tombstones: tombstones.collect(),
             truncations: self.truncations.clone(),
             resumes: resumes.to_vec(),
@@ -83,6 +83,8 @@ pub(crate) struct Contents {
     /// What truncations have left of the segments before the first one.
     hidden: Clip,
     pub(crate) lost: Vec<LostRange>,
+    /// How many bits of a key's hash are kept; `None` where keys are not indexed.
+    key_bits: Option<u32>,
 }
 
 impl Contents {
@@ -99,6 +101,7 @@ impl Contents {
             rows: Vec::new(),
             hidden: Clip::ALL,
             lost: Vec::new(),
+            key_bits: options.key_index.then_some(options.key_hash_bits),
         }
     }
 
@@ -121,7 +124,8 @@ impl Contents {
         if let (Some(last), Some(_)) = (self.rows.last_mut(), end) {
             last.end = end;
         }
-        self.tmp = Arc::default();
+        let keys = self.key_bits.map(|bits| Keys::new(KeyHash::new(segment.header.log_id, bits)));
+        self.tmp = Arc::new(Tmp::new(keys));
         self.rows.push(Row { segment, indexes: Indexes::Tmp(self.tmp.clone()), clip: Clip::ALL, end: None });
         std::mem::take(&mut self.journal)
     }
@@ -262,6 +266,9 @@ impl Contents {
                 // An index that retention has freed may stand behind the deletion of its last entry.
                 self.journal.tombstones.remove(&index);
                 self.tmp.insert(index, position.offset32());
+                if let Some(keys) = self.tmp.keys() {
+                    keys.insert(payload, index, position.offset32());
+                }
                 self.index.added(index);
                 if self.state.next.admits(index) {
                     self.state.next = Next::behind(index);

@@ -130,7 +130,7 @@ fn ends_when(ends: impl Fn(Store)) {
     let mut timed = store.follow(1).unwrap();
     let (sender, receiver) = channel();
     let thread = thread::spawn(move || {
-        while let Some(item) = blocked.next() {
+        for item in blocked.by_ref() {
             sender.send(Seen::of(item)).unwrap();
         }
         assert!(blocked.next().is_none());
