@@ -39,6 +39,8 @@ impl Arbitrary for Setup {
             max_open_files: 1 + below(g, 4) as usize,
             cache_bytes: [0, 8 << 10, 100 << 10, 1 << 20][below(g, 4) as usize],
             read_mode: if below(g, 4) == 0 { ReadMode::Mapped } else { ReadMode::Positioned },
+            key_index: bool::arbitrary(g),
+            key_hash_bits: pick(g, &[64, 64, 2, 0]),
         }
     }
 

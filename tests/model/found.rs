@@ -81,7 +81,6 @@ fn a_segment_that_was_emptied_before_it_was_sealed_is_removed() {
 
 /// Nothing was asked of retention: the floor is where the truncation left it.
 #[test]
-#[ignore = "known: floor_rises_further"]
 fn removing_an_emptied_segment_leaves_the_floor() {
     holds(Case {
         setup: Setup { order: Increasing, ..PLAIN },

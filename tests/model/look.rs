@@ -150,18 +150,26 @@ fn log_order(store: &Store, model: &Model) -> Result<(), String> {
     ensure!(found.len() == expected.len(), "log_order shows {indexes:?}, and should {expected:?}");
     let is_sorted = found.is_sorted_by(|one, other| one.position() < other.position());
     ensure!(is_sorted, "positions go back in the log order {indexes:?}");
-    KEYS.iter().try_for_each(|key| history(&found, model, key))
+    KEYS.iter().try_for_each(|key| history(store, &found, model, key))
 }
 
-/// The entries of a key, newest first, as the log order tells them. Where the store can be asked for the history and the
-/// latest entry of a key, its answers are to be compared here.
-fn history(log: &[LogItem], model: &Model, key: &[u8]) -> Result<(), String> {
+/// The entries of a key, newest first: as the log order tells them, and as the store does where keys are indexed.
+fn history(store: &Store, log: &[LogItem], model: &Model, key: &[u8]) -> Result<(), String> {
     let live = |item: &LogItem| match item {
         LogItem::Entry(entry) if entry.key() == key => Some(entry.index()),
         _ => None,
     };
     let found = log.iter().rev().filter_map(live).filter(|index| model.live_at(*index).is_some());
-    same(&format!("the history of key {key:?}"), found.collect(), model.history(key))
+    let expected = model.history(key);
+    same(&format!("the history of key {key:?}"), found.collect(), expected.clone())?;
+    let entries = match store.history(key) {
+        Err(Error::KeyIndexOff) => return Ok(()),
+        entries => entries.map_err(text("history"))?,
+    };
+    let found: Result<Vec<u64>, Error> = entries.map(|entry| Ok(entry?.index())).collect();
+    same(&format!("history({key:?})"), found.map_err(text("history"))?, expected.clone())?;
+    let latest = store.latest(key).map_err(text("latest"))?.map(|entry| entry.index());
+    same(&format!("latest({key:?})"), latest, expected.first().copied())
 }
 
 /// The log order from a position on is the rest of the whole.

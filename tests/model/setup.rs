@@ -79,6 +79,8 @@ setup! {
     max_open_files: usize = 4,
     cache_bytes: u64 = 0,
     read_mode: ReadMode = ReadMode::Positioned,
+    key_index: bool = false,
+    key_hash_bits: u32 = 64,
 }
 
 impl Setup {
@@ -96,7 +98,9 @@ impl Setup {
             .sync_align(self.sync_align)
             .max_open_files(self.max_open_files)
             .cache_bytes(self.cache_bytes)
-            .read_mode(self.read_mode);
+            .read_mode(self.read_mode)
+            .key_index(self.key_index)
+            .key_hash_bits(self.key_hash_bits);
         if let Some(index) = self.first_index {
             options = options.first_index(index);
         }
