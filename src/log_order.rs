@@ -75,6 +75,8 @@ pub struct LogOrder {
     held: Option<Held>,
     /// In a sealed segment: indexes around the last one.
     stretch: Option<Stretch>,
+    /// What stands behind what was read of the batch.
+    damage: Option<Error>,
     /// What cannot be read is read for the second time.
     is_second: bool,
     is_over: bool,
@@ -101,6 +103,7 @@ impl LogOrder {
             shown: 0,
             held: None,
             stretch: None,
+            damage: None,
             is_second: false,
             is_over: false,
         }
@@ -123,6 +126,7 @@ impl LogOrder {
         (self.scan, self.stretch) = (None, None);
         self.batch.clear();
         self.shown = 0;
+        self.damage = None;
     }
 
     fn step(&mut self) -> Result<Option<LogItem>> {
@@ -148,6 +152,9 @@ impl LogOrder {
                     }
                     shown => return shown,
                 }
+            }
+            if let Some(error) = self.damage.take() {
+                return Err(error);
             }
             let row = self.snapshot.table.rows().get(self.row);
             let Some(row) = row.filter(|row| u64::from(row.number()) <= self.last_segment) else {
@@ -191,7 +198,6 @@ impl LogOrder {
                 None => self.is_second = false,
                 Some(Stop::Limit) => self.next_row(),
                 Some(stop) => {
-                    self.batch.clear();
                     let (at, reason) = match stop {
                         Stop::Bad { at, why } => (at, why.to_string()),
                         _ => (scan.end(), "the segment ends too early".to_owned()),
@@ -202,6 +208,7 @@ impl LogOrder {
                             return Err(Error::Truncated);
                         }
                         self.is_second = true;
+                        self.batch.clear();
                         scan.forget();
                         continue;
                     }
@@ -210,10 +217,10 @@ impl LogOrder {
                     let mut window = Window::new(row.segment.file()?, &row.segment.path)?;
                     let next = next_fragment(&mut window, &row.segment.header, at.saturating_add(1))?;
                     match next.filter(|next| next.at < end && next.record.kind != Kind::Footer) {
-                        Some(next) => scan.resume_at(next.at, next.log_number),
-                        None => self.next_row(),
+                        Some(next) => scan.rejoin_at(next.at, next.log_number),
+                        None => scan.resume_at(end, scan.log_number()),
                     }
-                    return Err(error);
+                    self.damage = Some(error);
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Reading and checking every byte of a log.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
-use crate::format::{EntryRecord, Kind};
+use crate::format::{EntryRecord, Kind, Manifest};
 use crate::index::{Held, Indexes, Row, Spot, Table};
 use crate::log::View;
 use crate::position::Position;
 use crate::recovery::Damage;
-use crate::segment::{Scan, Stop, Window, next_fragment, read_footer};
+use crate::segment::{DATA_START, Scan, Stop, Window, next_fragment, read_footer, read_header};
 
 /// What [`Reader::verify`](crate::Reader::verify) read and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,38 +38,15 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
     let mut all = Verified::default();
     let (table, tail) = {
         let (table, tail) = view.index.now();
-        (std::sync::Arc::clone(&table), tail)
+        (Arc::clone(&table), tail)
     };
-    for row in table.rows().iter().filter(|row| row.number() <= tail.segment_number()) {
+    all.damage.extend(missing_before(view, &table, 0)?);
+    for (place, row) in table.rows().iter().enumerate().filter(|(_, row)| row.number() <= tail.segment_number()) {
         view.check_open()?;
-        let mut found = Verified::default();
-        let mut outcome = segment(view, &table, row, tail, &mut found);
-        let is_wrong = |found: &Verified| found.is_damaged() || !found.footers_damaged.is_empty();
-        let error = found.damage.first().map(Damage::to_error).or_else(|| outcome.as_ref().err().cloned());
-        if let Some(error) = error
-            && view.is_doubtful(&error)
-        {
-            // A writer in another process may have been faster: what counts is what the log says now.
-            let (now, tail) = view.index.now();
-            let Some(row) = now.row(row.number().into()) else { continue };
-            found = Verified::default();
-            outcome = segment(view, &now, row, tail, &mut found);
+        if place != 0 {
+            all.damage.extend(missing_before(view, &table, place)?);
         }
-        if row.segment.is_retired() && (is_wrong(&found) || outcome.is_err()) {
-            continue;
-        }
-        match outcome {
-            Ok(()) => {}
-            Err(Error::Missing { path }) => found.damage.push(Damage {
-                path,
-                segment: row.number().into(),
-                bytes: (0, row.end_at(tail).into()),
-                indexes: row.bounds(),
-                reason: "the file is missing".to_owned(),
-                is_missing: true,
-            }),
-            Err(error) => return Err(error),
-        }
+        let Some(mut found) = surely(view, (&table, tail), row)? else { continue };
         all.segments += 1;
         all.records += found.records;
         all.bytes += found.bytes;
@@ -77,6 +56,71 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
     Ok(all)
 }
 
+/// What is wrong with a segment for certain; `None` where it was retired meanwhile.
+fn surely(view: &View, (table, tail): (&Arc<Table>, Position), row: &Row) -> Result<Option<Verified>> {
+    let (mut table, mut tail, mut is_second) = (table.clone(), tail, false);
+    loop {
+        let Some(row) = table.row(row.number().into()) else { return Ok(None) };
+        let mut found = Verified::default();
+        let outcome = segment(view, &table, row, tail, &mut found);
+        let is_wrong = found.is_damaged() || !found.footers_damaged.is_empty() || outcome.is_err();
+        if is_wrong && row.segment.is_retired() {
+            return Ok(None);
+        }
+        let error = outcome.as_ref().err().cloned().or_else(|| found.damage.first().map(Damage::to_error));
+        if let Some(error) = error
+            && !(is_second && matches!(error, Error::Damaged { .. }))
+            && view.is_doubtful(&error)
+        {
+            // A writer in another process may have been faster: what counts is what the log says now.
+            let (now, end) = view.index.now();
+            is_second |= matches!(error, Error::Damaged { .. });
+            (table, tail) = (Arc::clone(&now), end);
+            continue;
+        }
+        let damage = |from: u64, to: u32, reason: String, is_missing| Damage {
+            path: row.segment.path.clone(),
+            segment: row.number().into(),
+            bytes: (from, to.into()),
+            indexes: row.bounds().filter(|_| is_missing),
+            reason,
+            is_missing,
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Error::Missing { .. }) => {
+                found.damage.push(damage(0, row.end_at(tail), "the file is missing".to_owned(), true));
+            }
+            Err(Error::Damaged { at, reason, .. }) => found.damage.push(damage(at, at as u32, reason, false)),
+            Err(error) => return Err(error),
+        }
+        return Ok(Some(found));
+    }
+}
+
+/// The segment that a head stamp names before its own, where that is not a part of the log.
+fn missing_before(view: &View, table: &Table, place: usize) -> Result<Option<Damage>> {
+    let Some(row) = table.rows().get(place) else { return Ok(None) };
+    let previous = place.checked_sub(1).map(|place| table.rows()[place].number());
+    let before = row.segment.stamp.predecessor.filter(|before| Some(before.number) != previous);
+    let Some(before) = before else { return Ok(None) };
+    if previous.is_none() {
+        // Read behind the table, which holds all that has not been retired by now.
+        let manifest = view.dir.read_manifest()?.and_then(|slots| slots.first().copied());
+        let is_live =
+            |manifest: &Manifest| manifest.log_id == row.segment.header.log_id && manifest.first <= before.number;
+        if !manifest.as_ref().is_some_and(is_live) {
+            return Ok(None);
+        }
+    }
+    let path = view.dir.segment_path(before.number);
+    let is_missing = !view.dir.list_segments()?.contains(&before.number);
+    let reason = if is_missing { "the file is missing" } else { "its header or head stamp is damaged" };
+    let (segment, bytes) = (before.number.into(), (0, before.end.into()));
+    Ok(Some(Damage { path, segment, bytes, indexes: None, reason: reason.to_owned(), is_missing }))
+}
+
+/// Reads one segment.
 fn segment(view: &View, table: &Table, row: &Row, tail: Position, found: &mut Verified) -> Result<()> {
     let segment = &row.segment;
     let end = row.end_at(tail);
@@ -89,53 +133,59 @@ fn segment(view: &View, table: &Table, row: &Row, tail: Position, found: &mut Ve
         is_missing: false,
     };
     let file = segment.file()?;
+    match read_header(&*file, &segment.path)? {
+        Ok(header) if header == segment.header => {}
+        Ok(_) => found.damage.push(damage(0, DATA_START, "it has the header of another segment".to_owned())),
+        Err(why) => found.damage.push(damage(0, DATA_START, why.to_string())),
+    }
     let mut scan = Scan::new(Window::within(file.clone(), &segment.path, end), segment.header);
     let (mut batch, mut held, mut standing) = (Vec::new(), None, 0);
     let limit = segment.gap.map_or(end, |(from, _)| from);
     loop {
-        match scan.next_batch(&mut batch, limit)? {
-            None => {
-                found.records += batch.len() as u64;
-                for scanned in batch.iter().filter(|scanned| scanned.record.kind == Kind::Entry) {
-                    match EntryRecord::decode(&scanned.payload) {
-                        Ok(entry) => standing += u64::from(stands(view, row, entry.index, scanned.start, &mut held)?),
-                        Err(e) => found.damage.push(damage(scanned.start, scanned.start, e.to_string())),
-                    }
-                }
-            }
-            Some(Stop::Limit) => break,
-            Some(stop) => {
-                let (at, reason) = match stop {
-                    Stop::Bad { at, why } => (at, why.to_string()),
-                    _ => (scan.end(), "the segment ends too early".to_owned()),
-                };
-                let mut window = Window::within(file.clone(), &segment.path, end);
-                let next = next_fragment(&mut window, &segment.header, at.saturating_add(1))?;
-                let next = next.filter(|next| next.at < end && next.record.kind != Kind::Footer);
-                found.damage.push(damage(at, next.map_or(end, |next| next.at), reason));
-                let Some(next) = next else { break };
-                scan.resume_at(next.at, next.log_number);
+        let stop = scan.next_batch(&mut batch, limit)?;
+        found.records += batch.len() as u64;
+        for scanned in batch.iter().filter(|scanned| scanned.record.kind == Kind::Entry) {
+            match EntryRecord::decode(&scanned.payload) {
+                Ok(entry) => standing += u64::from(stands(view, row, entry.index, scanned.start, &mut held)?),
+                Err(e) => found.damage.push(damage(scanned.start, scanned.start, e.to_string())),
             }
         }
+        let (at, reason) = match stop {
+            None => continue,
+            Some(Stop::Limit) => break,
+            Some(Stop::Bad { at, why }) => (at, why.to_string()),
+            Some(Stop::Zeros | Stop::Footer) => (scan.end(), "the segment ends too early".to_owned()),
+        };
+        let mut window = Window::within(file.clone(), &segment.path, end);
+        let next = next_fragment(&mut window, &segment.header, at.saturating_add(1))?;
+        let next = next.filter(|next| next.at < end && next.record.kind != Kind::Footer);
+        found.damage.push(damage(at, next.map_or(end, |next| next.at), reason));
+        let Some(next) = next else { break };
+        scan.rejoin_at(next.at, next.log_number);
     }
     found.segments = 1;
     found.bytes = end.into();
     let next = table.rows().iter().find(|other| other.number() > row.number());
     if let Some(before) = next.and_then(|next| next.segment.stamp.predecessor)
+        && before.number == row.number()
         && row.number() < tail.segment_number()
-        && (before.number, before.end) != (row.number(), end)
+        && before.end != end
     {
         let named = Position::new(before.number, before.end);
         found.damage.push(damage(end, end, format!("it ends here, and the next segment says {named}")));
     }
-    if let Indexes::Sealed(sealed) = &row.indexes {
-        let footer = read_footer(&*file, &segment.path, &segment.header)?;
-        if footer.is_none_or(|(trailer, _)| trailer != sealed.trailer) {
-            found.footers_damaged.push(row.number().into());
-        } else if standing != row.count() && !found.is_damaged() {
-            let reason = format!("the footer names {} entries that are not there", row.count().abs_diff(standing));
-            found.damage.push(damage(end, end, reason));
-        }
+    // Segments are sealed in order: where a later one is, this one was.
+    let was_sealed = row.number() <= table.sealed_to() && segment.gap.is_none();
+    let footer = if was_sealed { read_footer(&*file, &segment.path, &segment.header)? } else { None };
+    let is_whole = match &row.indexes {
+        Indexes::Sealed(sealed) => footer.is_some_and(|(trailer, _)| trailer == sealed.trailer),
+        Indexes::Tmp(_) => footer.is_some() || !was_sealed,
+    };
+    if !is_whole {
+        found.footers_damaged.push(row.number().into());
+    } else if matches!(row.indexes, Indexes::Sealed(_)) && standing != row.count() && !found.is_damaged() {
+        let reason = format!("the footer names {} entries that are not there", row.count().abs_diff(standing));
+        found.damage.push(damage(end, end, reason));
     }
     Ok(())
 }

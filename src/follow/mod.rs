@@ -298,7 +298,7 @@ impl Follow {
         let found = next_fragment(&mut window, &row.segment.header, at.saturating_add(1))?;
         match found.filter(|found| found.at < end && found.record.kind != Kind::Footer) {
             Some(found) => {
-                scan.resume_at(found.at, found.log_number);
+                scan.rejoin_at(found.at, found.log_number);
                 self.at = Position::new(row.number(), found.at);
             }
             None => {
@@ -394,7 +394,8 @@ impl Follow {
     fn note_cut(&mut self) {
         let Some((position, cuts)) = self.view.cut_since(self.cuts) else { return };
         self.cuts = cuts;
-        if self.taken_to > position {
+        // Not even the beginning is certain where it is another log, or nothing was known to be durable.
+        if position == Position::ZERO || self.taken_to > position {
             return self.begin_again(position);
         }
         if self.at <= position {

@@ -136,7 +136,7 @@ impl Sealed {
                 Some(Stop::Bad { at, .. }) => {
                     let next = next_fragment(&mut window()?, &segment.header, at + 1)?;
                     let Some(next) = next.filter(|next| next.at < end) else { break };
-                    scan.resume_at(next.at, next.log_number);
+                    scan.rejoin_at(next.at, next.log_number);
                 }
                 Some(_) => break,
             }

@@ -81,6 +81,21 @@ impl Dir {
         self.path.join(self.names.manifest())
     }
 
+    /// The numbers of all segment files, ascending.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such directory.
+    pub(crate) fn list_segments(&self) -> Result<Vec<u32>> {
+        let listed = self.fs.list(&self.path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound { path: self.path.clone() },
+            _ => Error::io("list", &self.path, e),
+        })?;
+        let files = listed.iter().filter(|entry| entry.is_file);
+        let mut numbers: Vec<u32> = files.filter_map(|entry| self.names.parse_segment(&entry.name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
     /// Closes what is kept open.
     pub(crate) fn close_files(&self) {
         self.files.close_all();

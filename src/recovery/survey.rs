@@ -92,13 +92,7 @@ pub(crate) fn survey(dir: &Dir) -> Result<Survey> {
 pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let slots = dir.read_manifest()?;
     let manifest = slots.as_ref().and_then(|slots| slots.first().copied());
-    let listed = dir.fs.list(&dir.path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { path: dir.path.clone() },
-        _ => Error::io("list", &dir.path, e),
-    })?;
-    let mut numbers: Vec<u32> =
-        listed.iter().filter(|entry| entry.is_file).filter_map(|entry| dir.names.parse_segment(&entry.name)).collect();
-    numbers.sort_unstable();
+    let numbers = dir.list_segments()?;
     let highest = numbers.last().copied().unwrap_or(0);
 
     let is_leftover =

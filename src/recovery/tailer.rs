@@ -322,12 +322,7 @@ impl Tailer {
             return Ok(None);
         }
         let dir = &view.dir;
-        let listed = dir.fs.list(&dir.path).map_err(|e| Error::io("list", &dir.path, e))?;
-        let files = listed.iter().filter(|entry| entry.is_file);
-        let mut numbers: Vec<u32> = files.filter_map(|entry| dir.names.parse_segment(&entry.name)).collect();
-        numbers.retain(|number| *number > end.number);
-        numbers.sort_unstable();
-        for number in numbers {
+        for number in dir.list_segments()?.into_iter().filter(|number| *number > end.number) {
             let member = look_for_member(dir, number)?;
             let follows = |member: &Member| member.stamp.predecessor.is_some_and(|before| before.number <= end.number);
             if let Some(member) = member.filter(follows) {

@@ -157,6 +157,8 @@ pub(crate) struct Scan {
     pub(crate) resumes: Vec<(u32, u32)>,
     /// Zeros end it without a look at how far they reach.
     is_growing: bool,
+    /// The next batch need not be there from its beginning.
+    is_rejoined: bool,
 }
 
 impl Scan {
@@ -171,6 +173,7 @@ impl Scan {
             last_fragment: (0, 0),
             resumes: Vec::new(),
             is_growing: false,
+            is_rejoined: false,
         }
     }
 
@@ -184,6 +187,13 @@ impl Scan {
     pub(crate) fn resume_at(&mut self, at: u32, log_number: u32) {
         self.end = at;
         self.log_number = log_number;
+    }
+
+    /// As [`resume_at`](Self::resume_at), behind damage that may be in a batch: what is left of that one is read, too. For
+    /// those who know from elsewhere which records count.
+    pub(crate) fn rejoin_at(&mut self, at: u32, log_number: u32) {
+        self.resume_at(at, log_number);
+        self.is_rejoined = true;
     }
 
     /// The offset behind the last whole batch.
@@ -215,7 +225,8 @@ impl Scan {
         self.window
     }
 
-    /// Reads the next whole batch into `batch`, which is cleared first. Nothing at or behind `limit` is read.
+    /// Reads the next whole batch into `batch`, which is cleared first. Nothing at or behind `limit` is read. Where it stops
+    /// inside a batch, what it has read of that one is in `batch`.
     pub(crate) fn next_batch(&mut self, batch: &mut Vec<Scanned>, limit: u32) -> Result<Option<Stop>> {
         batch.clear();
         let mut at = self.end;
@@ -231,7 +242,8 @@ impl Scan {
             if record.kind == Kind::Footer && batch.is_empty() {
                 return Ok(Some(Stop::Footer));
             }
-            if record.begins != batch.is_empty() || record.kind == Kind::Footer {
+            let is_next = record.begins == batch.is_empty() || batch.is_empty() && self.is_rejoined;
+            if !is_next || record.kind == Kind::Footer {
                 return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
             }
             if record.kind == Kind::Resume {
@@ -245,7 +257,7 @@ impl Scan {
             batch.push(scanned);
             at = end;
             if record.ends {
-                (self.end, self.last_fragment) = (end, self.fragment);
+                (self.end, self.last_fragment, self.is_rejoined) = (end, self.fragment, false);
                 return Ok(None);
             }
         }

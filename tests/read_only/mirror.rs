@@ -161,9 +161,12 @@ impl Story {
             let here = |end: &&Position| end.segment() == number && **end >= durable;
             let mut cuts: Vec<u64> = self.ends.iter().filter(here).map(|end| end.offset()).collect();
             cuts.extend((durable.segment() < number).then_some(64));
-            if let Some(cut) = cuts.get(self.numbers.below(cuts.len().max(1) as u64) as usize) {
-                let size = self.fs.read_file(&path).unwrap().len();
-                write_at(&self.fs, &path, *cut, &vec![0; size - *cut as usize]);
+            let cut = cuts.get(self.numbers.below(cuts.len().max(1) as u64) as usize);
+            let bytes = self.fs.read_file(&path).unwrap();
+            // A footer was synced.
+            let is_sealed = bytes[tail.offset() as usize..].iter().any(|byte| *byte != 0);
+            if let Some(cut) = cut.filter(|_| !is_sealed) {
+                write_at(&self.fs, &path, *cut, &vec![0; bytes.len() - *cut as usize]);
             }
         }
         self.ends.clear();
