@@ -1,10 +1,9 @@
-//! Entries by key, against a model that cannot be wrong, and between threads.
+//! Entries by key, against a model that cannot be wrong.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use casklog::fs::sim::SimFs;
-use casklog::{Batch, Error, History, Options, Position, Store, SyncPolicy};
+use casklog::{Batch, Error, History, Options, Position, Store};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 /// One operation; keys and indexes are few.
@@ -247,104 +246,4 @@ fn keys_agree_with_a_list_of_the_live_entries() {
     }
     let tests = std::env::var("CASKLOG_KEY_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
     QuickCheck::new().rng(Gen::new(120)).tests(tests).quickcheck(agrees as fn(Case) -> bool);
-}
-
-/// A truncation and what replaces it are one batch: whoever asks meanwhile gets the old or the new second entry, never a
-/// first one, and never nothing.
-#[test]
-fn a_truncation_that_falls_into_a_search_shows_no_state_that_never_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Options::new(dir.path()).key_index(true).segment_entries(200).sync(SyncPolicy::None).open().unwrap();
-    let round = |round: u64| {
-        let mut batch = Batch::new();
-        batch.reset_to(1);
-        batch.put(1, "k", &(round * 2)).unwrap().put(2, "k", &(round * 2 + 1)).unwrap();
-        store.write_batch(&batch).unwrap();
-    };
-    round(0);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                let mut last = 0;
-                while !is_over.load(Ordering::Relaxed) {
-                    let value: u64 = store.latest("k").unwrap().expect("there is always one").value().unwrap();
-                    assert!(value % 2 == 1 && value >= last, "{value} after {last}");
-                    last = value;
-                    let indexes: Vec<_> = store.history("k").unwrap().map(|item| item.map(|e| e.index())).collect();
-                    let is_whole = matches!(indexes[..], [Ok(2), Ok(1)]);
-                    assert!(is_whole || matches!(indexes.last(), Some(Err(Error::Truncated | Error::Removed { .. }))));
-                }
-            });
-        }
-        (1..20_000).for_each(round);
-        is_over.store(true, Ordering::Relaxed);
-    });
-}
-
-#[test]
-fn a_batch_shows_in_its_key_whole_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options::new(dir.path()).key_index(true).segment_entries(2000).sync(SyncPolicy::None);
-    let store = options.open().unwrap();
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    let latest = store.latest("k").unwrap().map(|entry| entry.index());
-                    assert!(latest.is_none_or(|index| index % 500 == 0), "{latest:?}");
-                    let first = store.history("k").unwrap().next().map(|item| item.unwrap().index());
-                    assert!(first >= latest && first.is_none_or(|index| index % 500 == 0), "{first:?}");
-                }
-            });
-        }
-        for round in 0..200u64 {
-            let mut batch = Batch::new();
-            for index in round * 500 + 1..=round * 500 + 500 {
-                batch.put(index, "k", &index).unwrap();
-            }
-            store.write_batch(&batch).unwrap();
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
-}
-
-#[test]
-fn readers_by_key_see_every_published_entry_while_segments_are_sealed_and_retired() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options::new(dir.path()).key_index(true).segment_entries(100).max_segments(20);
-    let store = options.sync(SyncPolicy::None).open().unwrap();
-    let written = AtomicU64::new(0);
-    let last = 30_000;
-    store.write(0, "odd 0", &0).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                loop {
-                    let before = written.load(Ordering::Acquire);
-                    let entry = store.latest(format!("key {}", before % 7)).unwrap();
-                    let index = entry.map_or(0, |entry| entry.index());
-                    assert!(index >= before && index % 7 == before % 7 || before == 0, "{index} after {before}");
-                    if before == last {
-                        break;
-                    }
-                    let items = store.history(format!("key {}", before % 7)).unwrap().take(300);
-                    let items: Vec<_> = items.map(|item| item.map(|entry| entry.index())).collect();
-                    let good = items.iter().map_while(|item| item.as_ref().ok()).copied();
-                    assert!(good.clone().zip(good.skip(1)).all(|(later, earlier)| later == earlier + 7), "{items:?}");
-                    let fails = items.iter().filter(|item| item.is_err());
-                    assert!(
-                        fails.clone().count() <= 1
-                            && items.iter().all(|item| { matches!(item, Ok(_) | Err(Error::Removed { .. })) }),
-                        "{items:?}"
-                    );
-                }
-            });
-        }
-        for index in 1..=last {
-            store.write(index, format!("key {}", index % 7), &index).unwrap();
-            written.store(index, Ordering::Release);
-        }
-    });
 }
