@@ -54,6 +54,7 @@ pub struct Follow {
     cuts: u64,
     /// To be handed out first.
     first: VecDeque<LogItem>,
+    /// What cannot be read is read for the second time.
     is_second: bool,
     is_over: bool,
 }
@@ -320,21 +321,22 @@ impl Follow {
                 if index < self.from {
                     return Ok(None);
                 }
-                let standing = match standing(&self.view, index, position, self.cuts, &mut self.held) {
-                    Err(error) if !self.is_second && self.view.is_doubtful(&error) => Standing::Unsure,
-                    standing => standing?,
-                };
-                self.is_second = standing == Standing::Unsure;
-                match standing {
-                    Standing::Stands => {}
-                    Standing::Taken => {
+                let was_doubtful = std::mem::replace(&mut self.is_second, false);
+                match standing(&self.view, index, position, self.cuts, &mut self.held) {
+                    Ok(Standing::Stands) => {}
+                    Ok(Standing::Taken) => {
                         self.taken_to = self.taken_to.max(self.view.index.tail());
                         return Ok(None);
                     }
-                    Standing::Unsure => {
+                    Ok(Standing::Unsure) => {
                         self.shown = number;
                         return Ok(None);
                     }
+                    Err(error) if !was_doubtful && self.view.is_doubtful(&error) => {
+                        (self.shown, self.is_second) = (number, true);
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(error),
                 }
                 let handed = self.handed.unwrap_or(Handed { low: index, high: index, since: position });
                 self.handed = Some(Handed { low: handed.low.min(index), high: handed.high.max(index), ..handed });
@@ -393,7 +395,7 @@ impl Follow {
     /// Where the log was cut under this reader, goes back to what is certain.
     fn note_cut(&mut self) {
         let Some((position, cuts)) = self.view.cut_since(self.cuts) else { return };
-        self.cuts = cuts;
+        (self.cuts, self.is_second) = (cuts, false);
         // Not even the beginning is certain where it is another log, or nothing was known to be durable.
         if position == Position::ZERO || self.taken_to > position {
             return self.begin_again(position);

@@ -238,12 +238,14 @@ impl Contents {
         let mut gone: Vec<Row> = old.rows.iter().filter(|row| !is_here(row)).cloned().collect();
         // By truncations that `old` had not come to.
         gone.iter_mut().for_each(|row| row.clip = row.clip.and(self.hidden));
-        if let Some(first) = self.rows.first() {
-            // Those above were cut off, and not removed.
-            let before = gone.partition_point(|row| row.number() < first.number());
-            note_removed(&old.index, &gone[..before]);
-            let before = first.segment.stamp.predecessor.map(|before| Position::new(before.number, before.end));
-            if gone.len() == old.rows.len() && before.is_some_and(|before| before != old.index.tail()) {
+        // A first segment without a predecessor begins the log: nothing was removed before it. What is gone elsewhere was
+        // cut off.
+        if let Some(first) = self.rows.first()
+            && let Some(before) = first.segment.stamp.predecessor
+        {
+            let removed = gone.partition_point(|row| row.number() < first.number());
+            note_removed(&old.index, &gone[..removed]);
+            if gone.len() == old.rows.len() && Position::new(before.number, before.end) != old.index.tail() {
                 // Nobody knows what came between.
                 old.index.note_removed(Position::new(first.number(), 0));
             }

@@ -1,115 +1,16 @@
 //! A writer that lost its end in a crash, and a successor that wrote something else at the same place, under a reader
 //! that had read what is gone.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use bytes::Bytes;
 use casklog::fs::sim::{Fate, SimFs};
-use casklog::fs::{Access, DirEntry, File, Fs, Lock, Placement, Region};
 use casklog::{Error, Options, Store};
-use parking_lot::Mutex;
 
-use crate::common::{Seen, all, inline, puts, take, there, write};
-
-/// A file system whose contents are exchanged under its readers, as a power cut exchanges them under a machine that
-/// reads them over a network. Open files show the new contents, unless their names are gone.
-#[derive(Debug, Clone)]
-struct Swap(Arc<Mutex<(u64, SimFs)>>);
-
-impl Swap {
-    fn new(sim: &SimFs) -> Self {
-        Swap(Arc::new(Mutex::new((0, sim.clone()))))
-    }
-
-    fn set(&self, sim: &SimFs) {
-        let mut now = self.0.lock();
-        *now = (now.0 + 1, sim.clone());
-    }
-
-    fn now(&self) -> SimFs {
-        self.0.lock().1.clone()
-    }
-}
-
-impl Fs for Swap {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.now().create_dir_all(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.now().list(dir)
-    }
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let (version, sim) = self.0.lock().clone();
-        let file = sim.open(path, access)?;
-        Ok(Arc::new(SwapFile { fs: self.clone(), path: path.to_owned(), now: Mutex::new((version, file)) }))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.now().rename(from, to)
-    }
-    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.now().hard_link(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.now().remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.now().sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        self.now().lock(path)
-    }
-    fn overwrites_in_place(&self, dir: &Path) -> bool {
-        self.now().overwrites_in_place(dir)
-    }
-}
-
-#[derive(Debug)]
-struct SwapFile {
-    fs: Swap,
-    path: PathBuf,
-    now: Mutex<(u64, Arc<dyn File>)>,
-}
-
-impl SwapFile {
-    fn now(&self) -> Arc<dyn File> {
-        let (version, sim) = self.fs.0.lock().clone();
-        let mut now = self.now.lock();
-        if now.0 != version {
-            now.0 = version;
-            if let Ok(file) = sim.open(&self.path, Access::Read) {
-                now.1 = file;
-            }
-        }
-        now.1.clone()
-    }
-}
-
-impl File for SwapFile {
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        self.now().read_at(buf, at)
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.now().write_at(bytes, at)
-    }
-    fn size(&self) -> io::Result<u64> {
-        self.now().size()
-    }
-    fn set_size(&self, size: u64) -> io::Result<()> {
-        self.now().set_size(size)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.now().sync()
-    }
-    fn drop_cache(&self) {}
-    fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>> {
-        self.now().region(placement, capacity)
-    }
-    fn map(self: Arc<Self>) -> io::Result<Bytes> {
-        self.now().map()
-    }
-}
+use crate::common::{Numbers, Seen, all, inline, ms, puts, take, there, write};
+use crate::model::{Mirror, Stop, live};
+use crate::swap::Swap;
 
 fn reading(swap: &Swap) -> Options {
     Options::new("/log").fs(Arc::new(swap.clone()))
@@ -300,5 +201,125 @@ fn a_killed_writer_takes_nothing_back() {
     reader.refresh().unwrap();
     assert_eq!(there(&mut follow), puts(6..=8, 1));
     assert_eq!(iter.by_ref().map(|entry| entry.unwrap().index()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    store.close().unwrap();
+}
+
+/// Cuts of every kind at any moment, one after the other: whoever follows has the log that is left, and who asks for what
+/// is durable is never told that something of it is gone.
+fn cuts(seed: u64) {
+    let mut numbers = Numbers(seed);
+    let mut sim = SimFs::new();
+    let swap = Swap::new(&sim);
+    let what = format!("seed {seed}");
+    let mut store = inline(&sim).segment_entries(6).open().unwrap();
+    write(&store, 1..=1, 0);
+    let reader = reading(&swap).open_read_only().unwrap();
+    let begin = |durable| (reader.follow(0).unwrap().durable_only(durable), Mirror::new(false));
+    let mut followers = [begin(false), begin(false), begin(true)];
+    for step in 1..=120u64 {
+        match numbers.below(20) {
+            0..=11 => {
+                let next = store.next_index().unwrap();
+                write(&store, next..=next + numbers.below(3), step);
+            }
+            12 | 13 => store.sync().unwrap(),
+            14 => store.rotate().unwrap(),
+            15 => store.idle().unwrap(),
+            16 | 17 => {
+                let found = match numbers.below(4) {
+                    0 => sim.killed(),
+                    1 => sim.crash_at(sim.ops(), &mut |_| Fate::Lost),
+                    _ => sim.crash_at(sim.ops(), &mut |_| Fate::from(numbers.below(3) != 0)),
+                };
+                swap.set(&found);
+                drop(store);
+                store = inline(&found).segment_entries(6).open().unwrap();
+                sim = found;
+                if store.is_empty() {
+                    write(&store, 1..=1, step);
+                }
+            }
+            _ => drop(reader.refresh().unwrap()),
+        }
+        for (follow, mirror) in &mut followers {
+            mirror.take(follow, numbers.below(8), &format!("{what}, step {step}"));
+        }
+    }
+    store.sync().unwrap();
+    store.idle().unwrap();
+    reader.refresh().unwrap();
+    let left = live(&store, 0);
+    assert_eq!(live(&reader, 0), left, "{what}");
+    for (follow, mirror) in &mut followers {
+        assert_eq!(mirror.take(follow, u64::MAX, &what), Stop::Waits);
+        assert_eq!(mirror.entries, left, "{what}");
+    }
+    assert!(!followers[2].1.was_truncated, "{what}");
+    store.close().unwrap();
+}
+
+#[test]
+fn a_follower_has_the_log_that_cuts_have_left() {
+    let rounds = std::env::var("CASKLOG_FOLLOW_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    let first = std::env::var("CASKLOG_FOLLOW_SEED").map_or(1, |seed| seed.parse().unwrap());
+    (first..first + rounds).for_each(cuts);
+}
+
+/// The same with followers on threads of their own, who are in the middle of something when the log is cut.
+#[test]
+fn a_cut_meets_followers_in_the_middle_of_something() {
+    let mut sim = SimFs::new();
+    let swap = Swap::new(&sim);
+    let mut store = inline(&sim).segment_entries(16).open().unwrap();
+    write(&store, 1..=1, 0);
+    let reader = reading(&swap).open_read_only().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mirror = |durable: bool| {
+            let mut follow = reader.follow(0).unwrap().durable_only(durable);
+            let is_over = &is_over;
+            move || {
+                let mut mirror = Mirror::new(false);
+                loop {
+                    // Looked at first: what was there when it was over is read to its end.
+                    let was_over = is_over.load(Ordering::SeqCst);
+                    match follow.next_timeout(ms(2)) {
+                        Ok(Some(item)) => mirror.apply(item, "beside"),
+                        Ok(None) if was_over => return mirror,
+                        Ok(None) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        };
+        let followers = [scope.spawn(mirror(false)), scope.spawn(mirror(false)), scope.spawn(mirror(true))];
+        for round in 1..=40u64 {
+            let next = store.next_index().unwrap();
+            write(&store, next..=next + round % 11, round);
+            if round % 3 != 0 {
+                store.sync().unwrap();
+            }
+            let next = store.next_index().unwrap();
+            write(&store, next..=next + round % 29, round);
+            // Sometimes they have seen it, sometimes they are about to.
+            if round % 2 == 0 {
+                reader.refresh().unwrap();
+            }
+            let found = sim.crash_at(sim.ops(), &mut |_| Fate::Lost);
+            swap.set(&found);
+            drop(std::mem::replace(&mut store, inline(&found).segment_entries(16).open().unwrap()));
+            sim = found;
+        }
+        let next = store.next_index().unwrap();
+        write(&store, next..=next + 50, 0);
+        store.sync().unwrap();
+        store.idle().unwrap();
+        reader.refresh().unwrap();
+        is_over.store(true, Ordering::SeqCst);
+        let left = live(&store, 0);
+        let mirrors = followers.map(|follower| follower.join().unwrap());
+        mirrors.iter().for_each(|mirror| assert_eq!(mirror.entries, left));
+        assert!(!mirrors[2].was_truncated);
+    });
     store.close().unwrap();
 }

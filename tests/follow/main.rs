@@ -8,6 +8,7 @@ mod durable;
 mod model;
 mod retention;
 mod stream;
+mod swap;
 mod truncation;
 mod waiting;
 mod writing;

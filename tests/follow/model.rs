@@ -14,6 +14,7 @@ pub(crate) struct Mirror {
     deleted: BTreeMap<u64, u64>,
     /// Retention may have freed an index that was handed out.
     removes: bool,
+    pub(crate) was_truncated: bool,
 }
 
 /// Why a follower came to nothing more.
@@ -27,7 +28,7 @@ pub(crate) enum Stop {
 
 impl Mirror {
     pub(crate) fn new(removes: bool) -> Self {
-        Mirror { entries: BTreeMap::new(), deleted: BTreeMap::new(), removes }
+        Mirror { entries: BTreeMap::new(), deleted: BTreeMap::new(), removes, was_truncated: false }
     }
 
     /// Takes over up to `most` items.
@@ -57,6 +58,7 @@ impl Mirror {
                 self.deleted.insert(index, value.unwrap_or_default());
             }
             LogItem::Truncated { gone, .. } => {
+                self.was_truncated = true;
                 self.entries.retain(|index, _| !gone.contains(index));
                 self.deleted.retain(|index, _| !gone.contains(index));
             }
