@@ -188,7 +188,7 @@ fn in_order(reader: &Reader, from: &mut Option<Position>, counts: &Counts) {
     *from = position;
 }
 
-/// A reader that nobody else refreshes sees whole batches. Returns the generation of the last one.
+/// A reader that nobody else refreshes sees whole batches. Returns the generation of the last one that tells its state.
 fn check_state(reader: &Reader, plan: &Plan, counts: &Counts) -> u64 {
     let state = State::from_bytes(&reader.meta(State::KEY).expect("the first batch has it"));
     Counts::add(&counts.states, 1);
@@ -198,7 +198,7 @@ fn check_state(reader: &Reader, plan: &Plan, counts: &Counts) -> u64 {
     let is_same = reader.meta(State::KEY).is_some_and(|now| now == state.to_bytes()) && reader.len() == len;
     let newest = entries.iter().map(generation).max().unwrap_or(0);
     if !is_same || newest > state.generation {
-        return state.generation.max(newest);
+        return state.generation;
     }
     if plan.max_segments.is_none() {
         assert_eq!((len, entries.len() as u64), (state.len, state.len), "{state:?}");
