@@ -41,10 +41,21 @@ impl Sealed {
         let slot = self.trailer.offset_slot(segment.header.checksum, place);
         let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
         let key = Key::new(segment.id, page.at);
-        match cache.with(key, PAGE_BYTES as usize, |block| self.numbers(page, block, place)) {
-            Lookup::Found(Some(found)) => Ok(found),
-            _ => self.offset_near(segment, cache, place, &mut None),
+        if self.rebuilt.get().is_none() {
+            let found = match cache.with(key, PAGE_BYTES as usize, |block| self.numbers(page, block, place)) {
+                Lookup::Found(found) => found,
+                _ => match self.load_page(segment, cache, page) {
+                    Ok(block) => self.numbers(page, &block, place),
+                    Err(Error::Damaged { .. }) => None,
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(found) = found {
+                return Ok(found);
+            }
         }
+        // What is wrong with the page is found, and told, there.
+        self.offset_near(segment, cache, place, &mut None)
     }
 
     /// As [`offset`](Self::offset), looking first into the page that was used last.
@@ -100,8 +111,13 @@ impl Sealed {
         if let Lookup::Found(block) = cache.get(key, PAGE_BYTES as usize) {
             return Ok(block);
         }
+        self.load_page(segment, cache, page)
+    }
+
+    /// A page of the footer, from the file.
+    fn load_page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<Block> {
         let block = Block::whole(segment.read_page(page, self.trailer.log_number)?);
-        cache.put(key, block.clone());
+        cache.put(Key::new(segment.id, page.at), block.clone());
         Ok(block)
     }
 
