@@ -49,7 +49,7 @@ if len(data) < 64 or data[:8] != b"casklog\n":
 if zlib.crc32(data[:60]) != struct.unpack_from("<I", data, 60)[0]:
     stop(0, "bad checksum of the header")
 version, kind, read, write, log_id, segment, number = struct.unpack_from("<HBxII16sQI", data, 8)
-if version != 1 or read or kind not in (1, 2):
+if version != 2 or read or kind not in (1, 2):
     stop(8, f"version {version}, checksum {kind}, features {read:#x}: made by a later version", 2)
 W = 4 * kind
 H, SUM = W + 7, lambda bytes_: (crc64(bytes_) if W == 8 else zlib.crc32(bytes_)).to_bytes(W, "little")

@@ -248,7 +248,10 @@ impl Keeper {
         // Rotated segments are sealed in order, so that everything before this one is durable too.
         self.log.advance_durable(Position::new(segment.number, end));
         let durable = self.log.durable();
-        self.log.dir.update_manifest(|manifest| manifest.durable = manifest.durable.max(durable))?;
+        self.log.dir.update_manifest(|manifest| {
+            manifest.durable = manifest.durable.max(durable);
+            manifest.sealed = segment.number;
+        })?;
         Counters::add(&self.log.counters.seals, 1);
 
         let mut writer = self.log.writer.lock();

@@ -36,6 +36,8 @@ impl Verified {
 /// Reads everything before the tail.
 pub(crate) fn verify(view: &View) -> Result<Verified> {
     let mut all = Verified::default();
+    // Read before the footers that it is about.
+    let sealed = view.dir.read_manifest()?.and_then(|slots| Some(slots.first()?.sealed)).unwrap_or(0);
     let (table, tail) = {
         let (table, tail) = view.index.now();
         (Arc::clone(&table), tail)
@@ -46,7 +48,7 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
         if place != 0 {
             all.damage.extend(missing_before(view, &table, place)?);
         }
-        let Some(mut found) = surely(view, (&table, tail), row)? else { continue };
+        let Some(mut found) = surely(view, (&table, tail), row, sealed)? else { continue };
         all.segments += 1;
         all.records += found.records;
         all.bytes += found.bytes;
@@ -57,12 +59,12 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
 }
 
 /// What is wrong with a segment for certain; `None` where it was retired meanwhile.
-fn surely(view: &View, (table, tail): (&Arc<Table>, Position), row: &Row) -> Result<Option<Verified>> {
+fn surely(view: &View, (table, tail): (&Arc<Table>, Position), row: &Row, sealed: u32) -> Result<Option<Verified>> {
     let (mut table, mut tail, mut is_second) = (table.clone(), tail, false);
     loop {
         let Some(row) = table.row(row.number().into()) else { return Ok(None) };
         let mut found = Verified::default();
-        let outcome = segment(view, &table, row, tail, &mut found);
+        let outcome = segment(view, &table, row, (tail, sealed), &mut found);
         let is_wrong = found.is_damaged() || !found.footers_damaged.is_empty() || outcome.is_err();
         if is_wrong && row.segment.is_retired() {
             return Ok(None);
@@ -120,8 +122,8 @@ fn missing_before(view: &View, table: &Table, place: usize) -> Result<Option<Dam
     Ok(Some(Damage { path, segment, bytes, indexes: None, reason: reason.to_owned(), is_missing }))
 }
 
-/// Reads one segment.
-fn segment(view: &View, table: &Table, row: &Row, tail: Position, found: &mut Verified) -> Result<()> {
+/// Reads one segment, before the tail. Segments up to `sealed` were sealed.
+fn segment(view: &View, table: &Table, row: &Row, (tail, sealed): (Position, u32), found: &mut Verified) -> Result<()> {
     let segment = &row.segment;
     let end = row.end_at(tail);
     let damage = |from: u32, to: u32, reason: String| Damage {
@@ -174,8 +176,7 @@ fn segment(view: &View, table: &Table, row: &Row, tail: Position, found: &mut Ve
         let named = Position::new(before.number, before.end);
         found.damage.push(damage(end, end, format!("it ends here, and the next segment says {named}")));
     }
-    // Segments are sealed in order: where a later one is, this one was.
-    let was_sealed = row.number() <= table.sealed_to() && segment.gap.is_none();
+    let was_sealed = row.number() <= sealed && segment.gap.is_none();
     let footer = if was_sealed { read_footer(&*file, &segment.path, &segment.header)? } else { None };
     let is_whole = match &row.indexes {
         Indexes::Sealed(sealed) => footer.is_some_and(|(trailer, _)| trailer == sealed.trailer),

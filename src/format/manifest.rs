@@ -1,9 +1,9 @@
 //! The manifest: two slots, written in turn, of which the newer valid one counts.
 //!
 //! ```text
-//!  slot   0       8         10        16           24       40      48     56     64        72       80
-//!         magic | version | 0 (6 B) | generation | log id | first | last | next | W segm. | W offs. | CRC-32
-//!         8 B     u16                 u64          16 B     u64     u64    u64    u64       u64       u32
+//!  slot   0       8         10        16           24       40      48       56     64     72        80       88
+//!         magic | version | 0 (6 B) | generation | log id | first | sealed | last | next | W segm. | W offs. | CRC-32
+//!         8 B     u16                 u64          16 B     u64     u64      u64    u64    u64       u64       u32
 //! ```
 //!
 //! It is a witness: with it, open can say that a segment or an acknowledged tail is missing. It is never needed to
@@ -20,6 +20,9 @@ pub const MANIFEST_BYTES: usize = 2 * SLOT_BYTES;
 
 const MAGIC: [u8; 8] = *b"caskman\n";
 
+/// What the checksum of a slot covers.
+const COVERED_BYTES: usize = 88;
+
 /// The contents of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manifest {
@@ -29,6 +32,9 @@ pub struct Manifest {
     pub log_id: u128,
     /// The first live segment; files below it are leftovers.
     pub first: u32,
+    /// Segments up to this one have a whole footer, or had one when they were sealed: their files are not changed any
+    /// more. Behind it a crash may have left half a footer.
+    pub sealed: u32,
     /// The highest number of a segment whose file is known to exist; 0 where there is none.
     pub last: u32,
     /// The next number to give to a file; never falls.
@@ -46,7 +52,7 @@ impl Manifest {
         out.extend_from_slice(&[0; 6]);
         out.extend_from_slice(&self.generation.to_le_bytes());
         out.extend_from_slice(&self.log_id.to_le_bytes());
-        for number in [self.first, self.last] {
+        for number in [self.first, self.sealed, self.last] {
             out.extend_from_slice(&u64::from(number).to_le_bytes());
         }
         out.extend_from_slice(&self.next.to_le_bytes());
@@ -65,7 +71,7 @@ impl Manifest {
 
     /// Reads one slot; `None` where it is not valid.
     pub fn from_slot(slot: &[u8]) -> Option<Self> {
-        let (covered, rest) = slot.split_at_checked(80)?;
+        let (covered, rest) = slot.split_at_checked(COVERED_BYTES)?;
         let (sum, _) = rest.split_first_chunk::<4>()?;
         if crc32fast::hash(covered) != u32::from_le_bytes(*sum) {
             return None;
@@ -77,6 +83,7 @@ impl Manifest {
             generation: cursor.u64()?,
             log_id: cursor.array().map(u128::from_le_bytes)?,
             first: u32::try_from(cursor.u64()?).ok()?,
+            sealed: u32::try_from(cursor.u64()?).ok()?,
             last: u32::try_from(cursor.u64()?).ok()?,
             next: cursor.u64()?,
             durable: Position::from_bytes(cursor.array()?).ok()?,
@@ -86,7 +93,7 @@ impl Manifest {
 
     /// The version of a slot that is whole and was written by later code.
     pub fn newer_version(slot: &[u8]) -> Option<u16> {
-        let (covered, rest) = slot.split_at_checked(80)?;
+        let (covered, rest) = slot.split_at_checked(COVERED_BYTES)?;
         let (sum, _) = rest.split_first_chunk::<4>()?;
         let mut cursor = Cursor(covered);
         let is_ours = cursor.array::<8>()? == MAGIC && crc32fast::hash(covered) == u32::from_le_bytes(*sum);

@@ -62,7 +62,8 @@ pub(crate) enum PrepareError {
 
 impl Dir {
     pub(crate) fn new(options: &Options) -> Self {
-        let manifest = Manifest { generation: 0, log_id: 0, first: 1, last: 0, next: 1, durable: Position::ZERO };
+        let manifest =
+            Manifest { generation: 0, log_id: 0, first: 1, sealed: 0, last: 0, next: 1, durable: Position::ZERO };
         Dir {
             fs: options.fs.clone(),
             path: options.dir.clone(),

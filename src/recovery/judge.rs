@@ -46,16 +46,14 @@ pub(crate) struct ScannedSegment {
     pub(crate) last_fragment: (u32, u64),
     pub(crate) tmp: Arc<crate::index::Tmp>,
     pub(crate) journal: Journal,
-    /// A whole footer that agrees with the scan stands behind the records.
-    pub(crate) is_sealed: bool,
     /// A piece of a footer stands somewhere behind the records.
     pub(crate) has_footer_piece: bool,
     /// It holds more than a head stamp and watermarks.
     pub(crate) has_records: bool,
     /// Only zeros stand behind the records, or a whole footer.
     pub(crate) ends_clean: bool,
-    /// It was wholly durable, by what was known before anything was scanned.
-    pub(crate) was_durable: bool,
+    /// It was sealed before: its file is not changed any more.
+    pub(crate) was_sealed: bool,
     /// Acknowledged records in it cannot be read. It takes no more records and gets no footer: a footer would hide
     /// from the next open what was lost.
     pub(crate) is_damaged: bool,
@@ -97,6 +95,8 @@ pub(super) struct Judge<'a> {
     pub(super) out: Judgement,
     /// The highest number of a segment file that the manifest knows to exist.
     last_known: u32,
+    /// Segments up to this one were sealed, by the manifest.
+    pub(super) sealed: Option<u32>,
     /// Damage that was met last.
     pub(super) open_damage: Option<OpenDamage>,
 }
@@ -130,7 +130,8 @@ pub(crate) fn judge(
         marked: Position::ZERO,
     };
     let last_known = survey.manifest.map_or(0, |manifest| manifest.last);
-    let mut judge = Judge { dir, rules, report, out, last_known, open_damage: None };
+    let sealed = survey.manifest.map(|manifest| manifest.sealed);
+    let mut judge = Judge { dir, rules, report, out, last_known, sealed, open_damage: None };
     judge.follow(survey.chain, &survey.spares.iter().map(|(number, _)| *number).collect::<Vec<_>>())?;
     Ok(judge.out)
 }
@@ -160,7 +161,7 @@ impl Judge<'_> {
                 }
                 Link::Member(member) => {
                     let before_hole = holes.get(place + 1).copied().unwrap_or(false);
-                    self.member(member, Around { known_end, later: &later, before_hole, was_durable: false })?
+                    self.member(member, Around { known_end, later: &later, before_hole, was_sealed: false })?
                 }
             };
             if !goes_on {

@@ -29,8 +29,8 @@ pub(super) struct Around<'a> {
     pub(super) later: &'a [u32],
     /// The next one cannot be used.
     pub(super) before_hole: bool,
-    /// It is wholly durable, by what was known before anything of it was read.
-    pub(super) was_durable: bool,
+    /// It was sealed, by what was known before anything of it was read.
+    pub(super) was_sealed: bool,
 }
 
 /// What a segment was found to hold.
@@ -53,8 +53,11 @@ impl Judge<'_> {
             truncations.iter().for_each(|at| self.out.contents.truncate_again(*at));
         }
         let is_durable = |end: Predecessor| self.out.durable >= Position::new(member.number, end.end);
-        around.was_durable = around.known_end.is_some_and(is_durable);
-        if around.was_durable
+        let was_durable = around.known_end.is_some_and(is_durable);
+        // Where the manifest does not tell, a footer counts for what it is.
+        around.was_sealed = self.sealed.map_or(was_durable, |sealed| member.number <= sealed);
+        if around.was_sealed
+            && was_durable
             && !self.rules.reads_all
             && let Some(end) = around.known_end
             && let Some((trailer, footer)) = read_summary(&*member.file, &member.path, &member.header)?
@@ -108,7 +111,7 @@ impl Judge<'_> {
         let resumes = std::mem::take(&mut scan.resumes);
         let here = Behind::new(&mut scan.into_window(), &member, physical_end, stop)?;
         let (goes_on, ends_clean) = self.judge_end(&member, &around, end, stop, &here)?;
-        if around.was_durable && !here.is_sealed {
+        if around.was_sealed && !here.is_sealed {
             self.report.footers_missing.push(number.into());
         }
         let lost = gap.map(|(from, gap)| {
@@ -129,11 +132,10 @@ impl Judge<'_> {
             last_fragment,
             tmp,
             journal: Journal::default(),
-            is_sealed: here.is_sealed || gap.is_some(),
             has_footer_piece: here.found.footer || gap.is_some(),
             has_records,
             ends_clean,
-            was_durable: around.was_durable,
+            was_sealed: around.was_sealed,
             is_damaged: self.is_damaged(number),
         });
         Ok(goes_on)

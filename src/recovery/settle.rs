@@ -58,6 +58,10 @@ pub(crate) fn settle(
         last.journal = judgement.contents.journal.clone();
     }
     let durable = judgement.durable.min(tail);
+    if found.manifest.is_none() {
+        let unsealed = scanned.iter().filter(|scanned| !scanned.was_sealed).map(|scanned| scanned.member.number).min();
+        dir.manifest.lock().now.sealed = unsealed.map_or(tail.segment_number(), |number| number - 1);
+    }
     let mut writer = Writer::new(judgement.contents, judgement.marked);
     if found.is_clean {
         writer.found_spare = found.spares.iter().filter_map(|(_, header)| *header).next_back();
@@ -151,20 +155,16 @@ fn open(dir: &Dir, path: &std::path::Path) -> Result<Arc<dyn File>> {
     dir.fs.open(path, Access::Write).map_err(|e| Error::io("open for writing", path, e))
 }
 
-/// Segments that were rotated and not sealed before the crash are sealed now.
+/// Segments that were rotated and not sealed before the crash are sealed now, whatever a footer half written left.
 fn queue_unsealed(dir: &Dir, scanned: Vec<ScannedSegment>, writer: &mut Writer) -> Result<()> {
-    for scanned in scanned {
-        // A sealed file whose footer is damaged is not changed: its index stays in memory.
-        let was_sealed = scanned.is_sealed || scanned.was_durable && scanned.has_footer_piece;
-        if was_sealed || scanned.is_damaged || scanned.segment.gap.is_some() {
-            continue;
-        }
-        queue(dir, scanned, writer)?;
-    }
-    Ok(())
+    scanned.into_iter().try_for_each(|scanned| queue(dir, scanned, writer))
 }
 
 fn queue(dir: &Dir, scanned: ScannedSegment, writer: &mut Writer) -> Result<()> {
+    // A sealed file whose footer is damaged is not changed: its index stays in memory.
+    if scanned.was_sealed || scanned.is_damaged || scanned.segment.gap.is_some() {
+        return Ok(());
+    }
     let file = open(dir, &scanned.member.path)?;
     let segment = Arc::new(scanned.segment.reopened(scanned.segment.resumes.clone(), file));
     writer.contents.replace_segment(segment.clone(), Some(scanned.end));
@@ -207,10 +207,7 @@ fn end_in(
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
         writer.ended = Some(end);
         writer.contents.replace_segment(last.segment.clone(), Some(last.end));
-        if !last.is_sealed && !last.is_damaged {
-            queue(dir, last, writer)?;
-        }
-        return Ok(());
+        return queue(dir, last, writer);
     }
     file.sync().map_err(|e| Error::io("sync", &path, e))?;
     activate(options, dir, last, file, writer)
@@ -249,9 +246,9 @@ fn take_last(
             activate(options, dir, last, file, writer)
         }
         Some(last) => {
-            writer.contents.replace_segment(last.segment, Some(last.end));
+            writer.contents.replace_segment(last.segment.clone(), Some(last.end));
             writer.ended = end;
-            Ok(())
+            queue(dir, last, writer)
         }
         None => {
             writer.ended = end;

@@ -283,7 +283,7 @@ impl Tailer {
         view.advance_durable(state.durable);
         view.set_state(&state.contents.state);
         view.moved.notify(usize::MAX);
-        Self::seal(state, durable)?;
+        Self::seal(state, manifest.map_or(0, |manifest| manifest.sealed))?;
         Ok(Look::Complete)
     }
 
@@ -346,11 +346,11 @@ impl Tailer {
         state.contents.index.publish(tail);
     }
 
-    /// Gives up the memory of indexes that a durable footer holds by now.
-    fn seal(state: &mut State, durable: Position) -> Result<()> {
+    /// Gives up the memory of indexes of the segments up to `sealed`, whose footers hold them by now.
+    fn seal(state: &mut State, sealed: u32) -> Result<()> {
         let mut place = 0;
         while let Some((number, end)) = state.unsealed.get(place).copied() {
-            let row = state.row(number).filter(|_| Position::new(number, end) <= durable);
+            let row = state.row(number).filter(|_| number <= sealed);
             let Some(segment) = row.map(|row| row.segment.clone()) else {
                 place += 1;
                 continue;

@@ -46,7 +46,7 @@ fn each_header_that_cannot_be_used_is_an_error_of_its_own() {
             bytes
         }),
         ("version", |mut bytes| {
-            bytes[8] = 2;
+            bytes[8] = 77;
             with_sum(bytes)
         }),
         ("features", |mut bytes| {

@@ -40,7 +40,7 @@ fn the_text_shows_the_bytes_that_are_written() {
     }
     assert!(is_shown(&from_hex(crate::files::HEADER_CRC32)));
     let slot = from_hex(crate::files::SLOT);
-    assert!(Manifest::from_slot(&slot[..84]).is_some() && is_shown(&slot[..84]));
+    assert!(Manifest::from_slot(&slot[..92]).is_some() && is_shown(&slot[..92]));
     let (name, _, _, _, footer) = crate::footers::goldens().remove(2);
     assert!(is_shown(&from_hex(footer)), "{name}");
     let (entry_header, _) = crate::records::HEADERS[0];

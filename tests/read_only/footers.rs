@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use casklog::format::{Header, PAGE_BYTES, Page, Trailer, footer_locate};
+use casklog::format::{Header, Manifest, PAGE_BYTES, Page, SLOT_BYTES, Trailer, footer_locate};
 use casklog::fs::sim::SimFs;
 use casklog::fs::{Access, Fs};
 use casklog::{Checksum, Options, Reader, Store};
@@ -181,8 +181,7 @@ fn a_footer_that_is_damaged_anywhere_costs_a_scan_of_its_segment_and_nothing_els
     };
     let trailer = (sealed.trailer_at..sealed.bytes.len()).step_by(9);
     let pages = (data_end..sealed.trailer_at).step_by(1801);
-    // A file with no whole page of its footer counts as one that was never sealed; see below.
-    let cuts = [sealed.bytes.len() - 1, sealed.trailer_at, data_end + 5000];
+    let cuts = [sealed.bytes.len() - 1, sealed.trailer_at, data_end + 5000, data_end + 100, data_end];
     for (what, bytes) in cuts.into_iter().map(cut).chain(trailer.chain(pages).map(flipped)) {
         fs.write_file(&sealed.path, &bytes);
         let reader = sim(&fs).open_read_only().unwrap();
@@ -208,16 +207,31 @@ fn a_footer_that_is_damaged_anywhere_costs_a_scan_of_its_segment_and_nothing_els
     }
 }
 
+/// Makes the manifest say that the segments up to this one were sealed.
+fn set_sealed(fs: &SimFs, sealed: u32) {
+    let path = sim_segment(1).with_file_name("segment_manifest");
+    let mut bytes = fs.read_file(&path).unwrap();
+    for mut slot in Manifest::from_file(&bytes) {
+        slot.sealed = sealed;
+        bytes[slot.slot_offset() as usize..][..SLOT_BYTES].copy_from_slice(&slot.to_slot());
+    }
+    fs.write_file(&path, &bytes);
+}
+
+/// A writer that was killed while it sealed leaves any part of a footer, although later head stamps tell that the segment
+/// is durable.
 #[test]
-fn a_segment_without_a_footer_gets_one_from_the_next_writer() {
+fn a_segment_that_was_being_sealed_is_sealed_by_the_next_writer() {
     let fs = log(Checksum::Crc32);
     let answers = Answers::new(&fs);
     let sealed = Sealed::new(&fs, 2);
-    let data_end = sealed.trailer.data_end as usize;
-    for left in [data_end, data_end + 100] {
+    let (data_end, whole) = (sealed.trailer.data_end as usize, sealed.bytes.len());
+    for left in [data_end, data_end + 100, data_end + 5000, sealed.trailer_at, whole - 1, whole] {
         fs.write_file(&sealed.path, &sealed.bytes[..left]);
+        set_sealed(&fs, 1);
         let reader = sim(&fs).open_read_only().unwrap();
-        assert_eq!(reader.recovery_report().footers_missing, [2]);
+        assert_eq!(reader.recovery_report().footers_missing, [0; 0], "{left}");
+        assert!(reader.verify().unwrap().footers_damaged.is_empty(), "{left}");
         answers.assert(&reader);
         assert_eq!(fs.read_file(&sealed.path).unwrap().len(), left);
         let store = sim(&fs).open().unwrap();
@@ -225,10 +239,15 @@ fn a_segment_without_a_footer_gets_one_from_the_next_writer() {
         store.close().unwrap();
         assert_eq!(fs.read_file(&sealed.path).unwrap()[..sealed.trailer_at], sealed.bytes[..sealed.trailer_at]);
         // The reader takes it over.
-        assert!(reader.stats().index_bytes > 4 * COUNT);
+        assert!(reader.stats().index_bytes > 4 * COUNT, "{left}");
         reader.refresh().unwrap();
         assert!(reader.stats().index_bytes < 4 * COUNT, "{}", reader.stats().index_bytes);
         answers.assert(&reader);
+        for reader in [reader, sim(&fs).open_read_only().unwrap()] {
+            assert_eq!(reader.recovery_report().footers_missing, [0; 0], "{left}");
+            let found = reader.verify().unwrap();
+            assert!(!found.is_damaged() && found.footers_damaged.is_empty(), "{left}: {found:?}");
+        }
     }
 }
 
