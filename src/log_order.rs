@@ -231,7 +231,7 @@ impl LogOrder {
     /// What a record of the batch shows, if it belongs to the log as the snapshot saw it.
     fn show(&mut self, number: usize) -> Result<Option<LogItem>> {
         let Snapshot { table, tail, kept } = &self.snapshot;
-        let (row, scanned) = (&table.rows()[self.row], &self.batch[number]);
+        let (row, scanned) = (&table.rows()[self.row], &mut self.batch[number]);
         let position = Position::new(row.number(), scanned.start);
         let malformed = |what: &str| Error::damaged(&row.segment.path, position.offset(), format!("malformed {what}"));
         let check = |index| {
@@ -257,7 +257,7 @@ impl LogOrder {
                 Ok(stands.then(|| LogItem::Deleted { index, key: key.to_vec(), position }))
             }
             Kind::Entry => {
-                let entry = Entry::new(scanned.payload.clone(), position, position < self.view.durable());
+                let entry = Entry::new(std::mem::take(&mut scanned.payload), position, position < self.view.durable());
                 let entry = entry.ok_or_else(|| malformed("entry"))?;
                 let index = entry.index();
                 let offset = match &row.indexes {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::error::{Error, Result};
-use crate::format::Bad;
+use crate::format::{Bad, Expect, Kind, Part, read_fragment};
 
 use super::Segment;
 use super::read::Record;
@@ -32,11 +32,24 @@ pub(crate) struct Ahead {
     bytes: Bytes,
     start: u32,
     window: usize,
+    /// Records in the window that follow each other and were checked together, and how many of them were passed.
+    checked: Vec<Checked>,
+    passed: usize,
+}
+
+/// A record that is whole in the window, and good.
+#[derive(Debug, Clone, Copy)]
+struct Checked {
+    offset: u32,
+    kind: Kind,
+    /// Its payload in the window.
+    from: u32,
+    to: u32,
 }
 
 impl Ahead {
     pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Ahead { segment, bytes: Bytes::new(), start: 0, window: FIRST_BYTES }
+        Ahead { segment, bytes: Bytes::new(), start: 0, window: FIRST_BYTES, checked: Vec::new(), passed: 0 }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -56,26 +69,68 @@ impl Ahead {
         if offset >= end {
             return Err(self.damaged(Bad::Short, offset));
         }
-        if (self.start..self.window_end()).contains(&offset) {
+        if let Some(record) = self.take_checked(offset) {
+            return Ok(record);
+        }
+        let mut is_moved = false;
+        loop {
+            if !is_moved && !(self.start..self.window_end()).contains(&offset) {
+                self.move_to(offset, guess, end, toward)?;
+                is_moved = true;
+            }
             let from = (offset - self.start) as usize;
-            let to = end.min(self.window_end()).saturating_sub(self.start) as usize;
+            let to = (end.min(self.window_end()) - self.start) as usize;
+            if toward == Toward::End {
+                self.check(offset, to);
+                if let Some(record) = self.take_checked(offset) {
+                    return Ok(record);
+                }
+            }
             match self.segment.assemble(offset, self.bytes.get(from..to).unwrap_or_default()) {
                 Ok(found) => return Ok(found.within(&self.bytes, from)),
-                Err((Bad::Short, _)) if self.window_end() < end => {}
-                Err((why, at)) => return Err(self.damaged(why, at)),
-            }
-        }
-        self.move_to(offset, guess, end, toward)?;
-        loop {
-            let from = (offset - self.start) as usize;
-            match self.segment.assemble(offset, &self.bytes[from..]) {
-                Ok(found) => return Ok(found.within(&self.bytes, from)),
-                Err((Bad::Short, _)) if self.window_end() < end => {
-                    let wanted = self.segment.longer(&self.bytes[from..]);
+                // It is not whole in the window: the window is moved there first, and enlarged then.
+                Err((Bad::Short, _)) if self.window_end() < end && is_moved => {
+                    let wanted = self.segment.longer(&self.bytes[from..to]);
                     self.fill(offset, wanted.min((end - offset) as usize))?;
+                }
+                Err((Bad::Short, _)) if self.window_end() < end => {
+                    self.move_to(offset, guess, end, toward)?;
+                    is_moved = true;
                 }
                 Err((why, at)) => return Err(self.damaged(why, at)),
             }
+        }
+    }
+
+    /// The checked record at `offset`. Those before it are passed.
+    fn take_checked(&mut self, offset: u32) -> Option<Record> {
+        loop {
+            let Checked { offset: at, kind, from, to } = *self.checked.get(self.passed)?;
+            if at > offset {
+                return None;
+            }
+            self.passed += 1;
+            if at == offset {
+                return Some(Record { kind, payload: self.bytes.slice(from as usize..to as usize) });
+            }
+        }
+    }
+
+    /// Checks the records that follow each other from `offset` on, up to one that is not whole in the first `to` bytes of
+    /// the window, or not good.
+    fn check(&mut self, mut offset: u32, to: usize) {
+        self.checked.clear();
+        self.passed = 0;
+        let checksum = self.segment.header.checksum;
+        let header = checksum.fragment_header_bytes() as u32;
+        let expect = Expect::Exact(self.segment.log_number_at(offset));
+        while let Some(rest) = self.bytes.get((offset - self.start) as usize..to)
+            && let Ok(fragment) = read_fragment(checksum, rest, offset, expect, None)
+            && fragment.part == Part::Full
+        {
+            let (from, to) = (offset + header - self.start, fragment.end - self.start);
+            self.checked.push(Checked { offset, kind: fragment.record.kind, from, to });
+            offset = fragment.end;
         }
     }
 
@@ -104,6 +159,7 @@ impl Ahead {
     }
 
     fn fill(&mut self, start: u32, len: usize) -> Result<()> {
+        self.checked.clear();
         let file = self.segment.file()?;
         let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
         if bytes.capacity() < len {
