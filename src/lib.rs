@@ -31,6 +31,7 @@ mod retention;
 mod segment;
 mod stats;
 mod store;
+mod sync;
 mod verify;
 
 pub use batch::Batch;

@@ -9,31 +9,48 @@
 //! * The first failed sync sets the latch. Everyone who waits is told; no sync follows.
 //! * No lock is held across a sync, and callbacks run on the committer thread, outside every lock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::task::Waker;
-use std::thread::{JoinHandle, Thread};
-use std::time::{Duration, Instant};
+#[cfg(all(casklog_loom, test))]
+mod models;
+mod segments;
 
-use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::options::SyncPolicy;
 use crate::position::Position;
-use crate::segment::Extent;
-use crate::stats::Counters;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::thread::{self, JoinHandle, Thread};
+use crate::sync::{Condvar, Mutex, yield_until};
 
 /// How long a leader waits for those who took part in the last sync.
 const GATHER: Duration = Duration::from_micros(60);
 
-/// A sync that takes longer is worth a warning.
-const SLOW_SYNC: Duration = Duration::from_secs(1);
+/// What is made durable: the log, and in the model checks something that stands for it.
+pub(crate) trait Durable: std::fmt::Debug + Send + Sync + 'static {
+    /// Where it ends.
+    fn tail(&self) -> Position;
+    /// W: everything before it is durable.
+    fn durable(&self) -> Position;
+    /// # Errors
+    /// The first failure.
+    fn check(&self) -> Result<()>;
+    /// Makes everything durable that stands before the tail as it is now, and says so in W, or notes a failure.
+    fn sync(&self);
+    /// Entries and bytes that were written.
+    fn written(&self) -> (u64, u64);
+    /// When the caller waits.
+    fn policy(&self) -> SyncPolicy;
+    /// Starts a thread, if there are to be any.
+    fn start(&self, run: impl FnOnce() + Send + 'static) -> Result<Option<JoinHandle<()>>>;
+}
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Commits {
-    log: Arc<Log>,
+pub(crate) struct Commits<L = Log> {
+    log: Arc<L>,
     state: Mutex<State>,
     /// For the committer thread: there is something to sync or to tell.
     work: Condvar,
@@ -90,23 +107,23 @@ impl Parked {
     }
 
     fn sleep(&self) {
-        while !self.is_awake.swap(false, Ordering::AcqRel) {
-            std::thread::park();
+        while !self.is_awake.load(Ordering::Acquire) {
+            thread::park();
         }
     }
 }
 
-thread_local! {
+crate::sync::thread_local! {
     static PARKED: Arc<Parked> =
         Arc::new(Parked {
-            thread: std::thread::current(),
+            thread: thread::current(),
             is_awake: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
         });
 }
 
-impl Commits {
-    pub(crate) fn new(log: Arc<Log>) -> Self {
+impl<L: Durable> Commits<L> {
+    pub(crate) fn new(log: Arc<L>) -> Self {
         Commits {
             log,
             state: Mutex::default(),
@@ -140,7 +157,7 @@ impl Commits {
             if self.log.durable() >= target {
                 return Ok(());
             }
-            self.log.latch.check()?;
+            self.log.check()?;
             if !state.is_led {
                 state.is_led = true;
                 let expected = state.expected;
@@ -151,6 +168,8 @@ impl Commits {
                 continue;
             }
             let parked = PARKED.with(Arc::clone);
+            // Under the lock, so before whoever takes it out of those who wait wakes it.
+            parked.is_awake.store(false, Ordering::Relaxed);
             state.waiting.push((target, parked.clone()));
             drop(state);
             parked.sleep();
@@ -169,64 +188,30 @@ impl Commits {
         if expected <= 1 {
             return;
         }
-        let start = Instant::now();
-        while self.present.load(Ordering::Acquire) < expected && start.elapsed() < GATHER {
-            std::thread::yield_now();
-        }
+        yield_until(GATHER, || self.present.load(Ordering::Acquire) >= expected);
     }
 
     /// Syncs once, as the leader, and tells everybody. The caller has set `is_led`.
     fn lead(&self) {
         /// Hands the lead on even if a panic passes through.
-        struct Lead<'a>(&'a Commits);
-        impl Drop for Lead<'_> {
+        struct Lead<'a, L: Durable>(&'a Commits<L>);
+        impl<L: Durable> Drop for Lead<'_, L> {
             fn drop(&mut self) {
                 self.0.end_lead();
             }
         }
         let _lead = Lead(self);
-        if let Err(error) = self.sync_all() {
-            self.log.fail(error);
-        }
-    }
-
-    fn sync_all(&self) -> Result<()> {
-        self.log.latch.check()?;
-        if self.log.options.sync_align != 0 {
-            self.log.pad()?;
-        }
         // Read before the tail: what is counted is covered.
-        self.entries.store(self.log.counters.entries.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.bytes.store(self.log.counters.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-        let tail = self.log.index.tail();
-        let from = self.log.durable().segment();
-        // The table was published before the tail, so it holds the tail's segment.
-        let table = self.log.index.table();
-        let start = Instant::now();
-        for row in table.rows().iter().filter(|row| u64::from(row.number()) >= from) {
-            if u64::from(row.number()) > tail.segment() {
-                break;
-            }
-            let extent = if row.end.is_some() { Extent::Complete } else { Extent::SoFar };
-            if row.segment.sync(extent)? {
-                Counters::add(&self.log.counters.syncs, 1);
-            }
-        }
-        let took = start.elapsed();
-        if took > SLOW_SYNC {
-            tracing::warn!(?took, %tail, "a sync was slow");
-        }
-        // Another thread's sync may have failed meanwhile: then nothing is known to be durable any more.
-        self.log.latch.check()?;
-        self.log.advance_durable(tail);
-        self.log.wake_resting_keeper();
-        Ok(())
+        let (entries, bytes) = self.log.written();
+        self.entries.store(entries, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.log.sync();
     }
 
     /// Wakes those who got what they waited for, and one of the others to lead the next sync.
     fn end_lead(&self) {
         let durable = self.log.durable();
-        let failure = self.log.latch.check().err();
+        let failure = self.log.check().err();
         let mut state = self.state.lock();
         state.is_led = false;
         let is_over = |target: &Position| *target <= durable || failure.is_some();
@@ -247,7 +232,7 @@ impl Commits {
         state.told.extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
         // What a periodic sync that this one took the place of did not cover waits for the next period.
         let is_periodic = matches!(self.log.policy(), SyncPolicy::Periodic { .. });
-        let is_dirty = is_periodic && self.log.index.tail() > durable;
+        let is_dirty = is_periodic && self.log.tail() > durable;
         let has_work = !state.told.is_empty() || state.requested > durable || is_dirty;
         drop(state);
         over.into_iter().chain(next).for_each(|(_, parked)| parked.wake());
@@ -270,7 +255,7 @@ impl Commits {
     /// registration that this one replaces.
     pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
         let mut state = self.state.lock();
-        if state.stops || self.log.durable() >= target || self.log.latch.check().is_err() {
+        if state.stops || self.log.durable() >= target || self.log.check().is_err() {
             return Err(told);
         }
         let id = id.unwrap_or_else(|| {
@@ -292,7 +277,7 @@ impl Commits {
         if self.is_durable(target) {
             return Ok(());
         }
-        self.log.latch.check()?;
+        self.log.check()?;
         Err(Error::Closed)
     }
 
@@ -302,12 +287,9 @@ impl Commits {
             return Ok(());
         };
         // The leader of a sync may raise what was synced above what this thread has seen written.
-        let since = |written: &AtomicU64, synced: &AtomicU64| {
-            written.load(Ordering::Relaxed).saturating_sub(synced.load(Ordering::Relaxed))
-        };
-        let counters = &self.log.counters;
-        let is_due = since(&counters.entries, &self.entries) >= entries || since(&counters.bytes, &self.bytes) >= bytes;
-        if is_due {
+        let since = |written: u64, synced: &AtomicU64| written.saturating_sub(synced.load(Ordering::Relaxed));
+        let written = self.log.written();
+        if since(written.0, &self.entries) >= entries || since(written.1, &self.bytes) >= bytes {
             return self.request(tail);
         }
         fence(Ordering::SeqCst);
@@ -328,12 +310,11 @@ impl Commits {
     }
 
     fn start(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        if state.committer.is_some() || state.stops || !self.log.options.background {
+        if state.committer.is_some() || state.stops {
             return Ok(());
         }
         let this = self.clone();
-        let thread = std::thread::Builder::new().name("casklog-committer".to_owned()).spawn(move || this.run());
-        state.committer = Some(thread.map_err(|e| Error::io("start a thread for", &self.log.options.dir, e))?);
+        state.committer = self.log.start(move || this.run())?;
         Ok(())
     }
 
@@ -351,8 +332,8 @@ impl Commits {
             if state.stops {
                 return;
             }
-            let (durable, tail) = (self.log.durable(), self.log.index.tail());
-            let is_healthy = self.log.latch.check().is_ok();
+            let (durable, tail) = (self.log.durable(), self.log.tail());
+            let is_healthy = self.log.check().is_ok();
             let every = match self.log.policy() {
                 SyncPolicy::Periodic { every, .. } if tail > durable && is_healthy => {
                     let since = *dirty_since.get_or_insert_with(Instant::now);
@@ -385,7 +366,7 @@ impl Commits {
                     if matches!(self.log.policy(), SyncPolicy::Periodic { .. })
                         && is_healthy
                         && !state.is_led
-                        && self.log.index.tail() > self.log.durable()
+                        && self.log.tail() > self.log.durable()
                     {
                         continue;
                     }
@@ -402,8 +383,7 @@ impl Commits {
         let committer = state.committer.take();
         drop(state);
         self.work.notify_all();
-        if let Some(committer) = committer.filter(|thread| joins && thread.thread().id() != std::thread::current().id())
-        {
+        if let Some(committer) = committer.filter(|thread| joins && thread.thread().id() != thread::current().id()) {
             let _ = committer.join();
         }
         // Without a thread, or on it, nobody else tells; and whoever still waits must learn that nobody will.
@@ -421,7 +401,7 @@ impl Commits {
         loop {
             let mut state = self.state.lock();
             let told = std::mem::take(&mut state.told);
-            let is_due = state.requested > self.log.durable() && self.log.latch.check().is_ok() && !state.is_led;
+            let is_due = state.requested > self.log.durable() && self.log.check().is_ok() && !state.is_led;
             state.is_led |= is_due;
             drop(state);
             if told.is_empty() && !is_due {
