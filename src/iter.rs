@@ -16,7 +16,7 @@ use crate::segment::{Ahead, Toward};
 ///
 /// It shows the log as it was when the iterator was made, however long it lives: later writes and deletions do not
 /// change it. Where a truncation or retention takes entries that it has not handed out, it ends with
-/// [`Error::Truncated`] or [`Error::Removed`], never silently; where all that was taken was deleted before, it may end so, too. Each range of indexes that was lost to damage is one
+/// [`Error::Truncated`] or [`Error::Removed`], never silently. Each range of indexes that was lost to damage is one
 /// [`Error::Lost`], and each damaged entry one [`Error::Damaged`]; it goes on behind them.
 ///
 /// An entry is a part of a larger read, which stays in memory as long as the entry does; [`Entry::detach`] copies it out.
@@ -24,7 +24,8 @@ use crate::segment::{Ahead, Toward};
 pub struct Iter {
     view: Arc<View>,
     snapshot: Snapshot,
-    /// What is left: the lowest and highest index that may still come.
+    /// What is left: the lowest and highest index that is still to come. A live entry stands at both, so that a truncation
+    /// that takes one of them is noticed, and one that takes none is not.
     left: Option<(u64, u64)>,
     /// Ranges that were lost and not told of yet.
     lost: Vec<LostRange>,
@@ -62,17 +63,14 @@ impl Iter {
         let asked = low.zip(high).filter(|(low, high)| low <= high);
         let (front, back) = (Cursor::default(), Cursor::default());
         let mut iter = Iter { snapshot: view.index.snapshot(), view, left: asked, lost: Vec::new(), front, back };
-        // An entry stands at both ends of what is left, so that one that a truncation takes is noticed. A truncation
-        // that comes before both are found is one before the iterator was made.
         iter.left = loop {
-            match (iter.find(End::Front), iter.find(End::Back)) {
-                (Some(Ok(first)), Some(Ok(last))) => break Some((first, last)),
-                (None, None) => break None,
-                _ => {
-                    iter.snapshot = iter.view.index.snapshot();
-                    (iter.front, iter.back) = (Cursor::default(), Cursor::default());
-                }
+            let ends = iter.find(End::Front).zip(iter.find(End::Back));
+            // A truncation that comes before both are found is one before the iterator was made.
+            if iter.snapshot.kept.bounds() == (0, u64::MAX) {
+                break ends;
             }
+            iter.snapshot = iter.view.index.snapshot();
+            (iter.front, iter.back) = (Cursor::default(), Cursor::default());
         };
         if let Some((low, high)) = asked {
             let lost = iter.snapshot.table.lost().iter().filter(|range| range.within(low, high).is_some());
@@ -81,69 +79,72 @@ impl Iter {
         iter
     }
 
-    /// The next index from one end, if there is one that nothing has taken meanwhile.
-    fn find(&mut self, end: End) -> Option<Result<u64>> {
+    /// The next index from one end of what is left, as far as truncations have left it.
+    fn find(&mut self, end: End) -> Option<u64> {
         let (low, high) = self.left?;
-        let Snapshot { table, tail, kept } = &self.snapshot;
+        let Snapshot { table, tail, .. } = &self.snapshot;
         let index = &self.view.index;
-        let cursor = if end == End::Front { &mut self.front } else { &mut self.back };
-        let at = if end == End::Front { low } else { high };
+        let (cursor, at) = match end {
+            End::Front => (&mut self.front, low),
+            End::Back => (&mut self.back, high),
+        };
         let known = cursor.stretch.filter(|(_, known)| known.contains(at)).map(|(row, _)| table.rows()[row].number());
-        let found = if known.is_some_and(|segment| !index.is_deleted_in(segment, at, *tail)) {
-            Some(at)
-        } else {
-            index.consistent(|| {
-                let found = match end {
-                    End::Front => index.first_from(low, table, *tail).filter(|found| *found <= high),
-                    End::Back => index.last_to(high, table, *tail).filter(|found| *found >= low),
-                };
-                cursor.stretch = found.and_then(|found| {
-                    let place = table.find_before(found, *tail)?;
-                    Some((place.number, place.row.stretch(found, *tail)?))
-                });
-                found
-            })
-        };
-        let (kept_low, kept_high) = kept.bounds();
-        let (is_cut, reaches) = match end {
-            End::Front => (low < kept_low, kept_high),
-            End::Back => (high > kept_high, kept_low),
-        };
-        match (end, found) {
-            _ if is_cut => Some(Err(Error::Truncated)),
-            (End::Front, Some(found)) if found > reaches => Some(Err(Error::Truncated)),
-            (End::Back, Some(found)) if found < reaches => Some(Err(Error::Truncated)),
-            (End::Front, None) if high > kept_high => Some(Err(Error::Truncated)),
-            (End::Back, None) if low < kept_low => Some(Err(Error::Truncated)),
-            (_, found) => found.map(Ok),
+        if known.is_some_and(|segment| !index.is_deleted_in(segment, at, *tail)) {
+            return Some(at);
         }
+        index.consistent(|| {
+            let found = match end {
+                End::Front => index.first_from(low, table, *tail).filter(|found| *found <= high),
+                End::Back => index.last_to(high, table, *tail).filter(|found| *found >= low),
+            };
+            cursor.stretch = found.and_then(|found| {
+                let place = table.find_before(found, *tail)?;
+                Some((place.number, place.row.stretch(found, *tail)?))
+            });
+            found
+        })
     }
 
     fn take(&mut self, end: End) -> Option<Result<Entry>> {
-        let found = self.find(end);
+        let next = self.left.map(|(low, high)| if end == End::Front { low } else { high });
         if !self.lost.is_empty()
-            && let Some(error) = self.tell_lost(end, found.as_ref().and_then(|found| found.as_ref().ok()).copied())
+            && let Some(error) = self.tell_lost(end, next)
         {
             return Some(Err(error));
         }
-        let entry = found?.and_then(|found| {
-            let (low, high) = self.left.unwrap_or((found, found));
-            self.left = match end {
-                End::Front => found.checked_add(1).map(|low| (low, high)),
-                End::Back => found.checked_sub(1).map(|high| (low, high)),
-            }
-            .filter(|(low, high)| low <= high);
-            match self.read(found, end) {
-                Err(error) if self.view.is_doubtful(&error) => self.read_again(found, end),
-                read => read,
-            }
-        });
-        // It goes on behind what cannot be read.
+        let next = next?;
+        let (low, high) = self.snapshot.kept.bounds();
+        let entry = if (low..=high).contains(&next) { self.read(next, end) } else { Err(Error::Truncated) };
+        let entry = match entry {
+            Err(error) if self.view.is_doubtful(&error) => self.read_again(next, end),
+            entry => entry,
+        };
         if matches!(entry, Err(Error::Truncated | Error::Removed { .. } | Error::Closed)) {
             self.left = None;
             self.lost.clear();
+        } else {
+            // It goes on behind what cannot be read.
+            self.pass(end);
         }
         Some(entry)
+    }
+
+    /// Moves one end on to the next entry. Where a truncation took that meanwhile, it moves to an index that was taken, too.
+    fn pass(&mut self, end: End) {
+        self.left = self.left.filter(|(low, high)| low < high).map(|(low, high)| match end {
+            End::Front => (low + 1, high),
+            End::Back => (low, high - 1),
+        });
+        let Some((low, high)) = self.left else { return };
+        let found = self.find(end);
+        let (kept_low, kept_high) = self.snapshot.kept.bounds();
+        self.left = Some(match end {
+            // An entry stood at the other end: if none is found, that is gone.
+            End::Front if low >= kept_low => (found.unwrap_or(high), high),
+            End::Back if high <= kept_high => (low, found.unwrap_or(low)),
+            // What stood before the one that was found may have gone, and the entry that is handed out just now did.
+            _ => (low, high),
+        });
     }
 
     /// The range that was lost before `next`, seen from one end.

@@ -59,7 +59,8 @@ impl LogItem {
 /// [`Reader::log_order`](crate::Reader::log_order).
 ///
 /// It shows the log as it was when the iterator was made. [`Error::Truncated`], [`Error::Removed`] and [`Error::Closed`] end it;
-/// behind [`Error::Damaged`] and [`Error::Lost`] it goes on with what can be read.
+/// behind [`Error::Damaged`] and [`Error::Lost`] it goes on with what can be read. A truncation that takes nothing of what it
+/// has still to show may end it as well, where the indexes it names were truncated once before.
 pub struct LogOrder {
     view: Arc<View>,
     snapshot: Snapshot,

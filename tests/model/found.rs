@@ -96,7 +96,6 @@ fn removing_an_emptied_segment_leaves_the_floor() {
 
 /// All was shown before the truncation came.
 #[test]
-#[ignore = "known: iterators_end_early"]
 fn an_iterator_that_has_nothing_left_ends_without_an_error() {
     holds(Case {
         setup: Setup { ..PLAIN },
@@ -110,7 +109,7 @@ fn an_iterator_that_has_nothing_left_ends_without_an_error() {
 
 /// The log was empty before the truncation came.
 #[test]
-#[ignore = "known: iterators_end_early"]
+#[ignore = "known: log_orders_end_early"]
 fn the_log_order_of_an_empty_log_ends_without_an_error() {
     holds(Case {
         setup: Setup { ..PLAIN },

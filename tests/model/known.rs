@@ -6,14 +6,12 @@ pub(crate) struct Known {
     /// Removing a segment that truncations have emptied raises the floor of a log that keeps an order, and removing one
     /// for retention raises it higher than the highest index that went.
     pub(crate) floor_rises_further: bool,
-    /// Iterators end with an error after a truncation or removal that took nothing that they had still to show.
-    pub(crate) iterators_end_early: bool,
-    /// A log order that is under way passes over the deletion of an entry that retention took meanwhile.
-    pub(crate) deletions_go_with_entries: bool,
+    /// A log order ends with an error after a truncation or removal that took nothing that it had still to show: what was
+    /// truncated before it was made is in the file as well, and the index does not tell when it went.
+    pub(crate) log_orders_end_early: bool,
 }
 
 impl Known {
     /// What random programs let pass.
-    pub(crate) const TODAY: Known =
-        Known { floor_rises_further: true, iterators_end_early: true, deletions_go_with_entries: false };
+    pub(crate) const TODAY: Known = Known { floor_rises_further: true, log_orders_end_early: true };
 }
