@@ -43,6 +43,8 @@ pub struct Follow {
     batch: Vec<Scanned>,
     /// How much of the batch was shown.
     shown: usize,
+    /// What stands behind what was read of the batch.
+    damage: Option<Error>,
     held: Option<Held>,
     handed: Option<Handed>,
     /// What was handed out before it was known to be durable, of a log that another process writes.
@@ -93,6 +95,7 @@ impl Follow {
             scan: None,
             batch: Vec::new(),
             shown: 0,
+            damage: None,
             held: None,
             handed: None,
             undurable: VecDeque::new(),
@@ -202,6 +205,8 @@ impl Follow {
                 if let Some(item) = self.show(self.shown - 1, durable)? {
                     return Ok(Some(item));
                 }
+            } else if let Some(error) = self.damage.take() {
+                return Err(error);
             } else if !self.read_batch(durable)? {
                 return self.view.take_trouble().map_or(Ok(None), Err);
             }
@@ -278,7 +283,7 @@ impl Follow {
                 return Ok(true);
             }
             Some(Stop::Limit) => return Ok(true),
-            Some(_) => self.batch.clear(),
+            Some(_) => {}
         }
         let (at, reason) = match stop {
             Some(Stop::Bad { at, why }) => (at, why.to_string()),
@@ -287,6 +292,7 @@ impl Follow {
         let error = Error::damaged(&row.segment.path, at.into(), reason);
         if !std::mem::replace(&mut self.is_second, true) && self.view.is_doubtful(&error) {
             self.scan = None;
+            self.batch.clear();
             return Ok(true);
         }
         self.is_second = false;
@@ -307,7 +313,8 @@ impl Follow {
                 self.at = Position::new(row.number(), end);
             }
         }
-        Err(error)
+        self.damage = Some(error);
+        Ok(true)
     }
 
     /// What a record of the batch shows; `durable` is what was before the cuts were looked at.
@@ -412,7 +419,7 @@ impl Follow {
                 self.first.push_back(LogItem::Truncated { gone: *first..=*last, position });
             }
         }
-        (self.at, self.scan, self.held) = (position, None, None);
+        (self.at, self.scan, self.held, self.damage) = (position, None, None, None);
         self.batch.clear();
     }
 
@@ -422,7 +429,7 @@ impl Follow {
         self.first.extend(gone);
         self.undurable.clear();
         self.batch.clear();
-        (self.scan, self.held, self.taken_to) = (None, None, Position::ZERO);
+        (self.scan, self.held, self.damage, self.taken_to) = (None, None, None, Position::ZERO);
         self.at = self.start();
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use casklog::fs::sim::SimFs;
-use casklog::{IndexOrder, Position, RecoveryMode};
+use casklog::{Batch, Error, IndexOrder, Position, RecoveryMode};
 
 use crate::common::{Seen, all, inline, puts, take, there, write};
 
@@ -115,4 +115,43 @@ fn a_salvaged_log_is_followed_across_what_was_lost() {
     assert_eq!(there(&mut follow), puts(100..=120, 1));
     assert_eq!(there(&mut store.follow(0).unwrap()), all(&[&before, &puts(100..=120, 1)]));
     store.close().unwrap();
+}
+
+/// A log that keeps an order begins where the index is, but not behind what may have been the entry that is asked for.
+#[test]
+fn following_from_what_was_lost_tells_so() {
+    for order in [IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential] {
+        let (sim, positions) = filled(order);
+        flip(&sim, positions[32]);
+        let open = || inline(&sim).segment_entries(10).index_order(order).recovery(RecoveryMode::Salvage);
+        let store = open().open().unwrap();
+        assert!(matches!(store.get(33), Err(Error::Lost { .. })));
+        assert_eq!(there(&mut store.follow(33).unwrap()), all(&[&[Seen::Damaged], &puts(34..=35, 1)]), "{order}");
+        store.close().unwrap();
+    }
+}
+
+/// What stands before the damage within a batch is shown, as the log order does.
+#[test]
+fn the_rest_of_a_damaged_batch_comes() {
+    for order in [IndexOrder::Any, IndexOrder::Sequential] {
+        let sim = SimFs::new();
+        let open = || inline(&sim).index_order(order);
+        let store = open().open().unwrap();
+        let mut batch = Batch::new();
+        for index in 1..=6 {
+            batch.put(index, "key", &1u64).unwrap();
+        }
+        let positions = store.write_batch(&batch).unwrap();
+        store.rotate().unwrap();
+        write(&store, 7..=8, 1);
+        store.close().unwrap();
+        flip(&sim, positions[3]);
+        let store = open().open().unwrap();
+        let seen = there(&mut store.follow(0).unwrap());
+        let in_log_order: Vec<_> = store.log_order().map(Seen::of).collect();
+        assert_eq!(in_log_order, all(&[&puts(1..=3, 1), &[Seen::Damaged], &puts(5..=8, 1)]));
+        assert_eq!(seen, in_log_order, "{order}");
+        store.close().unwrap();
+    }
 }
