@@ -1,15 +1,17 @@
 //! What the cases share.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use casklog::fs::sim::SimFs;
 use casklog::{Options, Store, SyncPolicy};
 use tempfile::TempDir;
+
+pub(crate) use crate::log::*;
+pub(crate) use crate::numbers::Numbers;
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
@@ -28,24 +30,6 @@ pub(crate) fn inline(dir: &TempDir) -> Options {
     quick(dir).background(false)
 }
 
-/// A log on a simulated disk, in one thread.
-pub(crate) fn sim(fs: &SimFs) -> Options {
-    Options::new("log").fs(Arc::new(fs.clone())).background(false)
-}
-
-pub(crate) fn write_each(store: &Store, indexes: impl IntoIterator<Item = u64>) {
-    for index in indexes {
-        store.write(index, format!("key {index}"), &format!("value {index}")).unwrap();
-    }
-}
-
-pub(crate) fn assert_entry(store: &Store, index: u64) {
-    let entry = store.get(index).unwrap().unwrap_or_else(|| panic!("entry {index} is missing"));
-    assert_eq!(entry.index(), index);
-    assert_eq!(entry.key(), format!("key {index}").as_bytes());
-    assert_eq!(entry.value::<String>().unwrap(), format!("value {index}"));
-}
-
 /// Exactly these entries, as [`write_each`] wrote them, by every way of reading.
 pub(crate) fn assert_holds(store: &Store, expected: impl IntoIterator<Item = u64>) {
     let expected: Vec<u64> = expected.into_iter().collect();
@@ -59,21 +43,12 @@ pub(crate) fn assert_holds(store: &Store, expected: impl IntoIterator<Item = u64
     assert_eq!((store.first_index(), store.last_index()), (expected.first().copied(), expected.last().copied()));
 }
 
-pub(crate) fn indexes(store: &Store) -> Vec<u64> {
-    store.iter().map(|entry| entry.unwrap().index()).collect()
-}
-
 /// The names in a directory, sorted.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// The path of segment `number` in the simulated log.
-pub(crate) fn sim_segment(number: u64) -> PathBuf {
-    PathBuf::from(format!("log/segment_{number:020}.log"))
 }
 
 /// Every file of the directory with its bytes.
@@ -86,15 +61,6 @@ pub(crate) fn image(dir: &Path) -> Vec<(String, Vec<u8>)> {
             (name, bytes)
         })
         .collect()
-}
-
-/// Waits for background work; fails when it does not come to pass.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come to pass");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// The smallest executor there is.
@@ -115,24 +81,6 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         }
         assert!(Instant::now() < deadline, "the future was never woken");
         std::thread::park_timeout(Duration::from_secs(1));
-    }
-}
-
-/// Numbers that look random and are the same in every run.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let seed = self.below(251) as usize;
-        (0..len).map(|at| ((at + seed) % 251) as u8).collect()
     }
 }
 

@@ -18,9 +18,13 @@ mod gowal;
 mod gowal_limits;
 mod indexes;
 mod iterators;
+#[path = "../common/log.rs"]
+mod log;
 mod log_order;
 mod meta;
 mod nogodb;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod opening;
 mod other_process;
 mod reading;

@@ -9,6 +9,8 @@ mod faults;
 mod model;
 mod modes;
 mod named;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod runner;
 mod stale;
 mod sweep;

@@ -7,7 +7,8 @@ use casklog::fs::sim::{Change as Unit, Fate, Fault, OpKind, PendingUnit, SimFs};
 use casklog::{Error, IndexOrder, SyncPolicy};
 
 use crate::checker::{find, located, look};
-use crate::model::{Change, Random};
+use crate::model::Change;
+use crate::numbers::Numbers;
 use crate::runner::{Act, GROUPED, Runner, Setup};
 use crate::sweep::{Effort, Figures, check, cut_everywhere};
 
@@ -46,7 +47,7 @@ fn cut_with(runner: &Runner, fate: impl Fn(&PendingUnit) -> Fate) {
 fn cut_thoroughly(runner: &Runner, images: usize, depth: usize) {
     let effort = Effort { one_in: 1, images, deeper: 40, depth };
     let figures = Figures::default();
-    let outcome = cut_everywhere(runner, effort, &mut Random(3), &figures);
+    let outcome = cut_everywhere(runner, effort, &mut Numbers(3), &figures);
 
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use casklog::fs::sim::SimFs;
 use casklog::{Error, Follow, LogItem, Options, Result, Store, SyncPolicy};
 
+pub(crate) use crate::numbers::Numbers;
+
 /// Nothing here takes so long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,17 +97,4 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The next item, which must come within reason.
 pub(crate) fn next(follow: &mut Follow) -> Seen {
     Seen::of(follow.next_timeout(PATIENCE).map(|item| item.expect("it comes")))
-}
-
-/// Numbers that look random and are the same in every run.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }

@@ -6,6 +6,8 @@ mod cut;
 mod damage;
 mod durable;
 mod model;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod retention;
 mod stream;
 mod swap;

@@ -11,6 +11,8 @@ mod held;
 mod known;
 mod look;
 mod model;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod op;
 mod retention;
 mod run;

@@ -9,10 +9,11 @@ use crate::held::Held;
 use crate::known::Known;
 use crate::look;
 use crate::model::{Change, Model, Refusal};
+use crate::numbers::Numbers;
 use crate::op::{Case, Exit, KEYS, META_KEYS, Member, Op, Spot};
 use crate::retention::Segments;
 use crate::setup::{PLAIN, Setup};
-use crate::values::{Random, value};
+use crate::values::value;
 
 /// Fails with a message where a condition does not hold.
 macro_rules! ensure {
@@ -292,7 +293,7 @@ impl Runner {
                 if !self.setup.policy.syncs_each_write() {
                     self.store.sync().map_err(unexpected)?;
                 }
-                let mut random = Random(seed);
+                let mut random = Numbers(seed);
                 let fates = [Fate::Kept, Fate::Lost, Fate::Garbage];
                 self.fs = self.fs.crash_at(self.fs.ops(), &mut |_| fates[random.below(3) as usize]);
             }

@@ -3,57 +3,20 @@
 #![allow(dead_code, reason = "each part uses some of it")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use casklog::fs::sim::SimFs;
-use casklog::{Entry, Error, LogItem, Options, Position, Reader, Result, Store, SyncPolicy};
+use casklog::{Entry, Error, LogItem, Options, Position, Reader, Result, SyncPolicy};
+
+pub(crate) use crate::log::*;
+pub(crate) use crate::numbers::Numbers;
 
 /// A log on the real disk whose writes do not wait for it.
 pub(crate) fn quick(dir: &Path) -> Options {
     Options::new(dir).sync(SyncPolicy::None)
 }
 
-/// A log on a simulated disk, in one thread.
-pub(crate) fn sim(fs: &SimFs) -> Options {
-    Options::new("log").fs(Arc::new(fs.clone())).background(false)
-}
-
-/// The path of segment `number` in the simulated log.
-pub(crate) fn sim_segment(number: u64) -> PathBuf {
-    PathBuf::from(format!("log/segment_{number:020}.log"))
-}
-
 /// The path of segment `number` in a directory.
 pub(crate) fn segment(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("segment_{number:020}.log"))
-}
-
-pub(crate) fn write_each(store: &Store, indexes: impl IntoIterator<Item = u64>) {
-    for index in indexes {
-        store.write(index, format!("key {index}"), &format!("value {index}")).unwrap();
-    }
-}
-
-pub(crate) fn assert_entry(reader: &Reader, index: u64) {
-    let entry = reader.get(index).unwrap().unwrap_or_else(|| panic!("entry {index} is missing"));
-    assert_eq!(entry.index(), index);
-    assert_eq!(entry.key(), format!("key {index}").as_bytes());
-    assert_eq!(entry.value::<String>().unwrap(), format!("value {index}"));
-}
-
-/// The indexes of all live entries; no error may come.
-pub(crate) fn indexes(reader: &Reader) -> Vec<u64> {
-    reader.iter().map(|entry| entry.unwrap().index()).collect()
-}
-
-/// Waits for background work; fails when it does not come to pass.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come to pass");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// What an entry is, for comparing.
@@ -108,22 +71,5 @@ pub(crate) fn assert_same_beginning(reader: &Reader, writer: &Reader) {
     let (first, next) = (writer.first_index().unwrap_or(0), writer.next_index().unwrap_or(0));
     for index in [0, 1, first / 2, first.saturating_sub(1), first, next.saturating_sub(1), next] {
         assert_eq!(follows(reader, index), follows(writer, index), "whether it can be followed from {index}");
-    }
-}
-
-/// Numbers that look random and are the same in every run.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    pub(crate) fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
     }
 }

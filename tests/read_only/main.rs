@@ -5,6 +5,10 @@ mod beside;
 mod broken;
 mod common;
 mod footers;
+#[path = "../common/log.rs"]
+mod log;
 mod mirror;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod traces;
 mod verify;

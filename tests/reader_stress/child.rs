@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use casklog::{Batch, Options, Store};
 
-use crate::plan::{Numbers, Plan, State, policy, value};
+use crate::numbers::Numbers;
+use crate::plan::{Plan, State, policy, value};
 
 fn say(line: &str) {
     let mut out = std::io::stdout();

@@ -12,6 +12,8 @@
 
 mod child;
 mod follower;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod plan;
 mod reader;
 
@@ -25,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use casklog::{LogItem, Options, SyncPolicy};
 
-use plan::{Numbers, Plan};
+use numbers::Numbers;
+use plan::Plan;
 use reader::Counts;
 
 /// A writer that says nothing for so long hangs.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use casklog::{Entry, Error, LogItem, Position, ReadMode, Reader, Result};
 
-use crate::plan::{Numbers, Plan, State, generation};
+use crate::numbers::Numbers;
+use crate::plan::{Plan, State, generation};
 
 #[derive(Default)]
 pub(crate) struct Counts {
