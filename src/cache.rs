@@ -251,3 +251,73 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = 1000;
+
+    fn block() -> Block {
+        Block::whole(vec![0; BLOCK].into())
+    }
+
+    /// Asks for what is not there, so that it is one time more popular.
+    fn ask(cache: &Cache, offset: u32) {
+        assert!(!matches!(cache.get(Key::new(1, offset), BLOCK), Lookup::Found(_)));
+        // In between for something else: asking in a row makes nothing popular.
+        cache.get(Key::new(2, 0), BLOCK);
+    }
+
+    fn holds(cache: &Cache, offset: u32) -> bool {
+        matches!(cache.get(Key::new(1, offset), BLOCK), Lookup::Found(_))
+    }
+
+    /// A cache with room for exactly ten blocks, in one shard, full.
+    fn full() -> Cache {
+        let cache = Cache::new(10 * (BLOCK + OVERHEAD_BYTES) as u64);
+        (0..10).for_each(|offset| cache.put(Key::new(1, offset), block()));
+        assert_eq!(cache.stats().bytes, 10 * (BLOCK + OVERHEAD_BYTES) as u64);
+        cache
+    }
+
+    #[test]
+    fn a_block_that_two_have_loaded_counts_once() {
+        let cache = Cache::new(1 << 20);
+        (0..3).for_each(|_| cache.put(Key::new(1, 0), block()));
+        assert_eq!(cache.stats().bytes, (BLOCK + OVERHEAD_BYTES) as u64);
+        cache.clear();
+        assert_eq!(cache.stats().bytes, 0);
+        assert!(!holds(&cache, 0));
+    }
+
+    #[test]
+    fn what_is_asked_for_more_often_takes_the_place_of_what_is_not() {
+        let cache = full();
+        (0..10).for_each(|offset| assert!(holds(&cache, offset)));
+        (0..3).for_each(|_| ask(&cache, 100));
+        cache.put(Key::new(1, 100), block());
+        assert!(holds(&cache, 100));
+        assert_eq!(cache.stats().bytes, 10 * (BLOCK + OVERHEAD_BYTES) as u64);
+    }
+
+    #[test]
+    fn what_is_asked_for_less_often_does_not() {
+        let cache = full();
+        (0..10).for_each(|_| (0..10).for_each(|offset| assert!(holds(&cache, offset))));
+        (0..5).for_each(|_| ask(&cache, 100));
+        cache.put(Key::new(1, 100), block());
+        assert!(!holds(&cache, 100));
+        (0..10).for_each(|offset| assert!(holds(&cache, offset)));
+    }
+
+    /// The oldest one is the one that is asked for all the time: another one goes.
+    #[test]
+    fn what_is_hot_does_not_keep_what_is_cold() {
+        let cache = full();
+        (0..30).for_each(|_| assert!(holds(&cache, 0)));
+        (0..5).for_each(|_| ask(&cache, 100));
+        cache.put(Key::new(1, 100), block());
+        assert!(holds(&cache, 100) && holds(&cache, 0));
+    }
+}

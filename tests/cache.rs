@@ -165,3 +165,19 @@ fn what_was_just_written_is_read_from_memory() {
         store.close().unwrap();
     }
 }
+
+/// A block costs many times what a record costs, so that one that is asked for now and then is not loaded.
+#[test]
+fn a_block_is_loaded_when_it_was_asked_for_several_times() {
+    let dir = filled();
+    let store = options(dir.path()).open().unwrap();
+    let data: u64 = store.segments().iter().map(|segment| segment.bytes).sum();
+    let blocks = || (1..ENTRIES).step_by(100);
+    (0..3).for_each(|_| blocks().for_each(|index| get(&store, index)));
+    let stats = store.stats();
+    assert!(stats.cache_bytes < data / 20, "pages of footers at most: {stats:?}");
+    assert!(stats.cache_misses > 3 * blocks().count() as u64 / 2, "{stats:?}");
+    (0..7).for_each(|_| blocks().for_each(|index| get(&store, index)));
+    assert!(store.stats().cache_bytes > data / 2, "{:?}", store.stats());
+    store.close().unwrap();
+}

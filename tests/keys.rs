@@ -334,6 +334,25 @@ fn an_entry_that_cannot_be_read_is_reported_to_whoever_may_look_for_it() {
 }
 
 #[test]
+fn each_part_that_was_lost_is_told_where_it_stood() {
+    let fs = SimFs::new();
+    let store = on(&fs).segment_entries(2).open().unwrap();
+    (1..=10).for_each(|index| put(&store, index, "k"));
+    store.close().unwrap();
+    fs.remove_file(&segment(2));
+    fs.remove_file(&segment(4));
+    let store = on(&fs).recovery(RecoveryMode::Salvage).open().unwrap();
+    let items: Vec<_> = store.history("k").unwrap().map(|item| item.map(|entry| entry.index())).collect();
+    let expected = "[Ok(10), Ok(9), Err(4), Ok(6), Ok(5), Err(2), Ok(2), Ok(1)]";
+    let told = |item: &Result<u64, Error>| match item {
+        Err(Error::Lost { segment }) => Err(*segment),
+        Ok(index) => Ok(*index),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(format!("{:?}", items.iter().map(told).collect::<Vec<_>>()), expected);
+}
+
+#[test]
 fn empty_and_very_long_keys_are_keys() {
     let fs = SimFs::new();
     let long: Vec<Vec<u8>> = (0..3u8).map(|n| [vec![7; 100 << 10], vec![n]].concat()).collect();

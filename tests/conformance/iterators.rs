@@ -152,3 +152,17 @@ fn iterators_may_outlive_the_handle_they_came_from() {
     assert!(iter.next().is_none());
     assert_holds(&quick(&dir).open().unwrap(), 1..=3);
 }
+
+#[test]
+fn behind_a_truncation_nothing_that_was_lost_is_told() {
+    // G05, neighbours
+    let (fs, store) = filled(12);
+    store.close().unwrap();
+    fs.remove_file(&sim_segment(2));
+    let store = sim(&fs).recovery(casklog::RecoveryMode::Salvage).open().unwrap();
+    let mut iter = store.iter();
+    assert_eq!(iter.next().unwrap().unwrap().index(), 1);
+    store.reset_to(1).unwrap();
+    assert!(matches!(iter.next(), Some(Err(Error::Truncated))));
+    assert!(iter.next().is_none());
+}

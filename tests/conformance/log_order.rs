@@ -70,3 +70,35 @@ fn the_log_order_goes_on_behind_a_damaged_record() {
     }
     assert_eq!((shown, damaged), ((1..=25).filter(|index| *index != 7).collect(), 1));
 }
+
+#[test]
+fn the_deletion_of_what_is_truncated_meanwhile_is_not_passed_over() {
+    // G05, neighbours
+    for rotates in [false, true] {
+        let dir = dir();
+        let store = inline(&dir).open().unwrap();
+        write_each(&store, 1..=3);
+        if rotates {
+            store.rotate().unwrap();
+            write_each(&store, 4..=4);
+        }
+        store.delete(2).unwrap();
+        let mut items = store.log_order();
+        let shown = if rotates { 4 } else { 3 };
+        assert_eq!(indexes_of(items.by_ref().take(shown)), (1..=shown as u64).collect::<Vec<_>>());
+        store.truncate_after(1).unwrap();
+        assert!(matches!(items.next(), Some(Err(Error::Truncated))), "rotates: {rotates}");
+        assert!(items.next().is_none());
+    }
+}
+
+#[test]
+fn the_beginning_of_a_log_is_never_gone() {
+    // R13, neighbours
+    let dir = dir();
+    let store = inline(&dir).segment_entries(5).max_segments(2).open().unwrap();
+    let first = store.write(1, "key 1", "value 1").unwrap();
+    write_each(&store, 2..=24);
+    assert!(matches!(store.iter_from(first), Err(Error::Removed { first: Some(16) })));
+    assert_eq!(indexes_of(store.iter_from(casklog::Position::default()).unwrap()), (16..=24).collect::<Vec<_>>());
+}

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use casklog::fs::sim::{Fate, SimFs};
-use casklog::{Error, Options, Store};
+use casklog::{Error, Iter, LogOrder, Options, Position, Reader, Store};
 
-use crate::common::{Numbers, Seen, all, inline, ms, puts, take, there, write};
+use crate::common::{Numbers, PATIENCE, Seen, all, inline, ms, puts, take, there, write};
 use crate::model::{Mirror, Stop, live};
 use crate::swap::Swap;
 
@@ -321,5 +321,127 @@ fn a_cut_meets_followers_in_the_middle_of_something() {
         mirrors.iter().for_each(|mirror| assert_eq!(mirror.entries, left));
         assert!(!mirrors[2].was_truncated);
     });
+    store.close().unwrap();
+}
+
+/// A reader that has not looked since the cut, whichever way it reads: what it knew of is not called damaged because the
+/// successor's bytes stand there.
+#[test]
+fn what_a_cut_has_replaced_is_not_called_damaged() {
+    type Read = fn(&Reader, Iter, LogOrder, &[Position]) -> Vec<Error>;
+    let reads: [(&str, Read); 6] = [
+        ("get", |reader, _, _, _| (6..=15).filter_map(|index| reader.get(index).err()).collect()),
+        ("read", |reader, _, _, positions| positions[5..].iter().filter_map(|at| reader.read(*at).err()).collect()),
+        ("iter", |_, iter, _, _| iter.filter_map(Result::err).collect()),
+        ("rev", |_, iter, _, _| iter.rev().filter_map(Result::err).collect()),
+        ("log_order", |_, _, items, _| items.filter_map(Result::err).collect()),
+        ("verify", |reader, _, _, _| {
+            assert_eq!(reader.verify().unwrap().damage, []);
+            Vec::new()
+        }),
+    ];
+    for (what, read) in reads {
+        for size in [10, 30_000] {
+            let sim = SimFs::new();
+            let swap = Swap::new(&sim);
+            let fill = |store: &Store, first: u64, size: usize| {
+                for index in first..first + 10 {
+                    store.write_bytes(index, "key", vec![7; size]).unwrap();
+                }
+            };
+            let store = inline(&sim).open().unwrap();
+            write(&store, 1..=5, 1);
+            store.sync().unwrap();
+            fill(&store, 6, size);
+            let reader = reading(&swap).cache_bytes(0).open_read_only().unwrap();
+            let positions: Vec<_> = reader.iter().map(|entry| entry.unwrap().position()).collect();
+            let (mut iter, mut items) = (reader.iter(), reader.log_order());
+            iter.by_ref().take(6).for_each(|entry| drop(entry.unwrap()));
+            items.by_ref().take(6).for_each(|item| drop(item.unwrap()));
+            let found = cut(&sim, &swap);
+            drop(store);
+            let store = inline(&found).open().unwrap();
+            fill(&store, 6, size + 7);
+            store.sync().unwrap();
+            let errors = read(&reader, iter, items, &positions);
+            let is_told = |error: &Error| matches!(error, Error::Truncated | Error::InvalidPosition { .. });
+            assert!(errors.iter().all(is_told), "{what}, {size} bytes: {errors:?}");
+            store.close().unwrap();
+        }
+    }
+}
+
+/// A truncation or deletion that was not durable goes with the writer's end: what it took is there again, and comes again.
+#[test]
+fn what_a_lost_truncation_or_deletion_took_comes_again() {
+    type Take = fn(&Store);
+    let takes: [(Take, &[Seen]); 2] = [
+        (|store| store.truncate_after(3).unwrap(), &[Seen::Gone(4..=u64::MAX)]),
+        (|store| assert!(store.delete(4).unwrap()), &[Seen::Deleted(4)]),
+    ];
+    for (take_away, told) in takes {
+        let sim = SimFs::new();
+        let swap = Swap::new(&sim);
+        let store = open(&sim);
+        write(&store, 1..=5, 1);
+        store.sync().unwrap();
+        let reader = reading(&swap).open_read_only().unwrap();
+        let (mut follow, mut slow) = (reader.follow(0).unwrap(), reader.follow(0).unwrap());
+        assert_eq!(there(&mut follow), puts(1..=5, 1));
+        assert_eq!(take(&mut slow, 2), puts(1..=2, 1));
+        take_away(&store);
+        reader.refresh().unwrap();
+        assert_eq!(there(&mut follow), told);
+        let seen_by_slow = there(&mut slow);
+        let found = cut(&sim, &swap);
+        drop(store);
+        let store = open(&found);
+        assert_eq!(store.len(), 5, "it was lost");
+        write(&store, 6..=6, 2);
+        reader.refresh().unwrap();
+        let anew = all(&[&[Seen::Gone(0..=u64::MAX)], &puts(1..=5, 1), &puts(6..=6, 2)]);
+        assert_eq!(there(&mut follow), anew, "behind {told:?}");
+        assert_eq!(there(&mut slow), anew, "behind {seen_by_slow:?}");
+        store.close().unwrap();
+    }
+}
+
+/// Of indexes with gaps between them, those that are gone are told, and no others.
+#[test]
+fn a_cut_tells_no_index_that_was_not_handed_out() {
+    let sim = SimFs::new();
+    let swap = Swap::new(&sim);
+    let store = open(&sim);
+    [1, 7].into_iter().for_each(|index| write(&store, index..=index, 1));
+    store.sync().unwrap();
+    [9, 6, 2, 5, 20].into_iter().for_each(|index| write(&store, index..=index, 1));
+    let reader = reading(&swap).open_read_only().unwrap();
+    let mut follow = reader.follow(0).unwrap();
+    assert_eq!(there(&mut follow).len(), 7);
+    let found = cut(&sim, &swap);
+    drop(store);
+    let store = open(&found);
+    reader.refresh().unwrap();
+    assert_eq!(there(&mut follow), [2..=2, 5..=6, 9..=9, 20..=20].map(Seen::Gone));
+    store.close().unwrap();
+}
+
+/// Whoever waits is told why nothing comes, and who begins again when the log is back is not.
+#[test]
+fn a_waiting_follower_is_told_that_the_log_is_gone() {
+    let sim = SimFs::new();
+    let swap = Swap::new(&sim);
+    let store = open(&sim);
+    write(&store, 1..=5, 1);
+    let reader = reading(&swap).open_read_only().unwrap();
+    let mut follow = reader.follow(0).unwrap();
+    assert_eq!(there(&mut follow), puts(1..=5, 1));
+    let waiting = thread::spawn(move || follow.next_timeout(PATIENCE));
+    swap.set(&SimFs::new());
+    let told = waiting.join().unwrap();
+    assert!(told.is_err(), "{told:?}");
+    swap.set(&sim);
+    reader.refresh().unwrap();
+    assert_eq!(take(&mut reader.follow(0).unwrap(), 5), puts(1..=5, 1));
     store.close().unwrap();
 }

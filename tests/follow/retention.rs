@@ -107,3 +107,17 @@ fn the_first_index_of_a_log_is_no_gap() {
         assert!(matches!(store.follow(14), Err(Error::Removed { first: Some(15) })), "{order}: not a new log");
     }
 }
+
+/// It had come to the end of a segment before there was another one: all of it was handed out.
+#[test]
+fn a_segment_that_was_read_to_its_end_may_go() {
+    for order in ORDERS {
+        let store = open(order, 3);
+        write(&store, 1..=10, 1);
+        let mut follow = store.follow(1).unwrap();
+        assert_eq!(there(&mut follow), puts(1..=10, 1));
+        write(&store, 11..=31, 1);
+        assert_eq!(store.first_index(), Some(11));
+        assert_eq!(there(&mut follow), puts(11..=31, 1), "{order}");
+    }
+}

@@ -134,3 +134,49 @@ fn the_deletion_of_a_truncated_entry_that_was_not_handed_out_does_not_come() {
     let seen: Vec<_> = seen.into_iter().filter(|seen| *seen != Seen::Deleted(8)).collect();
     assert_eq!(seen, all(&[&[Seen::Deleted(3), Seen::Gone(6..=u64::MAX)], &after]), "whether 8 was deleted is all one");
 }
+
+/// What was handed out is known to the last index: what was written again and truncated before it came is not among it.
+#[test]
+fn what_was_truncated_once_is_not_gone_a_second_time() {
+    for order in ORDERS {
+        let store = inline(&SimFs::new()).segment_entries(10).index_order(order).open().unwrap();
+        write(&store, 1..=10, 1);
+        let mut follow = store.follow(1).unwrap();
+        assert_eq!(there(&mut follow), puts(1..=10, 1));
+        store.truncate_after(5).unwrap();
+        assert_eq!(there(&mut follow), [Seen::Gone(6..=u64::MAX)]);
+        write(&store, 6..=8, 2);
+        store.truncate_after(6).unwrap();
+        assert_eq!(there(&mut follow), puts(6..=6, 2), "{order}");
+        store.truncate_before(4).unwrap();
+        assert_eq!(there(&mut follow), [Seen::Gone(0..=3)], "{order}");
+        store.truncate_before(6).unwrap();
+        store.truncate_after(5).unwrap();
+        assert_eq!(there(&mut follow), [Seen::Gone(0..=5), Seen::Gone(6..=u64::MAX)], "{order}");
+        write(&store, 6..=9, 3);
+        store.truncate_after(6).unwrap();
+        assert_eq!(there(&mut follow), puts(6..=6, 3), "{order}");
+    }
+}
+
+/// The entry that was truncated and the one that took its index stand at the same offset, each in its own segment.
+#[test]
+fn an_entry_is_told_from_the_one_that_took_its_index_in_another_segment() {
+    let written = |pad: usize| {
+        let store = open();
+        store.put_meta("pad", [0; 300]).unwrap();
+        write(&store, 1..=4, 1);
+        let old = store.get(4).unwrap().unwrap().position();
+        store.truncate_after(3).unwrap();
+        store.rotate().unwrap();
+        store.put_meta("other", vec![0; pad]).unwrap();
+        write(&store, 4..=4, 2);
+        let new = store.get(4).unwrap().unwrap().position();
+        assert_ne!(old.segment(), new.segment());
+        (store, old.offset(), new.offset())
+    };
+    let (_, old, new) = written(0);
+    let (store, old, new) = written((old - new) as usize);
+    assert_eq!(old, new);
+    assert_eq!(there(&mut store.follow(0).unwrap()), all(&[&puts(1..=3, 1), &puts(4..=4, 2)]));
+}

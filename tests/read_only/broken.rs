@@ -282,3 +282,19 @@ fn a_log_whose_last_segment_is_sealed_ends_there_and_goes_on_behind() {
         (8..=30).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn what_is_lost_of_the_durable_end_is_not_said_to_be_durable() {
+    let fs = four_segments();
+    let (path, at) = (sim_segment(4), offset(&fs, 34));
+    let mut bytes = fs.read_file(&path).unwrap();
+    bytes[at..].fill(0);
+    fs.write_file(&path, &bytes);
+    for mode in ALL {
+        let reader = open(&fs, mode);
+        let stats = reader.stats();
+        assert_eq!(reader.last_index(), Some(33), "{mode:?}");
+        assert_eq!((stats.durable, reader.recovery_report().durable), (stats.tail, stats.tail), "{mode:?}");
+        assert!(reader.recovery_report().is_damaged(), "{mode:?}");
+    }
+}

@@ -232,6 +232,7 @@ fn a_store_can_be_verified_while_it_is_written() {
         clean(&store);
         store.close().unwrap();
         assert!(matches!(store.verify(), Err(casklog::Error::Closed)));
+        assert!(matches!(store.refresh(), Err(casklog::Error::Closed)));
     }
 }
 
@@ -257,4 +258,20 @@ fn a_damaged_footer_is_no_damage_to_the_log() {
 
 fn read(fs: &SimFs, path: &Path) -> Vec<u8> {
     fs.read_file(path).unwrap()
+}
+
+#[test]
+fn damage_in_several_segments_is_all_told() {
+    let fs = log(20);
+    let reader = sim(&fs).open_read_only().unwrap();
+    let mut damaged = Vec::new();
+    for (number, (path, mut bytes, walk)) in (1..).zip(segments(&fs)) {
+        for start in walk.starts.iter().skip(1).step_by(4) {
+            bytes[*start as usize + 12] ^= 1;
+            damaged.push((number, u64::from(*start)));
+        }
+        fs.write_file(&path, &bytes);
+    }
+    let found = reader.verify().unwrap();
+    assert_eq!(found.damage.iter().map(|damage| (damage.segment, damage.bytes.0)).collect::<Vec<_>>(), damaged);
 }
