@@ -92,7 +92,8 @@ impl Held {
         };
         let reads_ahead = matches!(self.items, Items::Log(_));
         let (was_cut, was_removed) = (self.cuts < model.cuts, self.first_segment < model.first_segment);
-        let may_end_early = known.log_orders_end_early && reads_ahead && (was_cut || was_removed);
+        let may_end_early =
+            known.log_orders_end_early && reads_ahead && was_cut || known.removals_end_early && was_removed;
         // The log order may show what it had read already in a segment that was removed.
         let was_read = |(_, _, item): &(u64, bool, Item)| reads_ahead && item.position.segment() < model.first_segment;
         while let Some(shown) = self.next() {
