@@ -16,7 +16,8 @@ use crate::segment::{Ahead, Toward};
 ///
 /// It shows the log as it was when the iterator was made, however long it lives: later writes and deletions do not
 /// change it. Where a truncation or retention takes entries that it has not handed out, it ends with
-/// [`Error::Truncated`] or [`Error::Removed`], never silently. Each range of indexes that was lost to damage is one
+/// [`Error::Truncated`] or [`Error::Removed`], never silently; it may end with the latter, too, where all that retention took
+/// had been deleted before, for a deletion is forgotten with its entry. Each range of indexes that was lost to damage is one
 /// [`Error::Lost`], and each damaged entry one [`Error::Damaged`]; it goes on behind them.
 ///
 /// An entry is a part of a larger read, which stays in memory as long as the entry does; [`Entry::detach`] copies it out.

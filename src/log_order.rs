@@ -162,6 +162,11 @@ impl LogOrder {
                 return Ok(None);
             };
             self.view.check_open()?;
+            let end = row.end_at(self.snapshot.tail);
+            if self.scan.as_ref().is_some_and(|scan| scan.end() >= end) {
+                self.next_row();
+                continue;
+            }
             if row.segment.is_retired() {
                 if row.count() != 0 {
                     return Err(self.view.removed());
@@ -173,7 +178,6 @@ impl LogOrder {
                 self.next_row();
                 continue;
             }
-            let end = row.end_at(self.snapshot.tail);
             let scan = match &mut self.scan {
                 Some(scan) => scan,
                 None => {

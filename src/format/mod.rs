@@ -1,4 +1,4 @@
-//! The bytes on disk, format version 1: values in, bytes out, and back. Touches no file.
+//! The bytes on disk: values in, bytes out, and back. Touches no file.
 //!
 //! FORMAT.md is the full text; the pictures stand beside the code that reads them. Numbers are little-endian outside
 //! MessagePack payloads. Everything read is checked against a checksum first and against the space it may occupy
