@@ -1,4 +1,4 @@
-//! The journal of what was asked for, and the disk as it stood before any operation of it.
+//! The disk: what is durable on it, what may have reached it besides, and what each operation does to both.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -88,15 +88,18 @@ pub(super) enum Step {
         dirs: Vec<Node>,
         new_dir: Option<Node>,
     },
-    /// A sync that was called when the journal had `covers` operations.
+    /// A sync that was called when the journal had `covers` operations. It makes the names durable that were changed
+    /// before operation `names`, whatever they are names of.
     Sync {
         file: Node,
         covers: usize,
+        names: usize,
         result: SyncResult,
     },
     SyncDir {
         dir: Node,
         covers: usize,
+        names: usize,
     },
 }
 
@@ -108,6 +111,8 @@ pub(super) enum SyncResult {
     Dropped,
     /// The data were not written and wait for the next sync.
     Kept,
+    /// The first half of each write is on the disk, and the rest counts as clean.
+    Halved,
 }
 
 /// A change behind the journal's back, by a test: durable at once, before operation `at`.
@@ -134,9 +139,9 @@ pub(super) struct Disk {
     /// In the order of the journal.
     pub(super) pending: Vec<Pending>,
     /// How many operations of the journal are behind this state.
-    op: usize,
+    pub(super) op: usize,
     /// How many direct changes are.
-    direct: usize,
+    pub(super) direct: usize,
 }
 
 impl Disk {
@@ -198,6 +203,32 @@ impl Disk {
         });
     }
 
+    /// Makes the sizes of `file` durable, and the first sectors of what was written to it, about half of them.
+    fn settle_half(&mut self, file: Node, covers: usize) {
+        let covered = |pending: &mut Pending| pending.op < covers && pending.file() == Some(file);
+        let settled: Vec<_> = self.pending.extract_if(.., covered).collect();
+        for pending in &settled {
+            match &pending.step {
+                Step::Write { at, bytes, grows_to, .. } => {
+                    let end = (at + bytes.len() as u64 / 2).next_multiple_of(512);
+                    let half = end.saturating_sub(*at).min(bytes.len() as u64) as usize;
+                    self.change(file, |content| {
+                        content.extend(grows_to.unwrap_or(0));
+                        content.write(*at, &bytes[..half]);
+                    });
+                }
+                _ => self.settle(pending),
+            }
+        }
+    }
+
+    /// Makes all names durable that were changed before operation `before`.
+    fn settle_names(&mut self, before: usize) {
+        let covered = |pending: &mut Pending| pending.op < before && matches!(pending.step, Step::Names { .. });
+        let settled: Vec<_> = self.pending.extract_if(.., covered).collect();
+        settled.iter().for_each(|pending| self.settle(pending));
+    }
+
     fn settle_dir(&mut self, dir: Node, covers: usize) {
         let covered = |pending: &mut Pending| match &mut pending.step {
             Step::Names { dirs, .. } if pending.op < covers => {
@@ -210,13 +241,21 @@ impl Disk {
         settled.iter().for_each(|pending| self.settle(pending));
     }
 
-    fn apply_direct(&mut self, direct: &Direct) {
+    pub(super) fn apply_direct(&mut self, direct: &Direct) {
         if let (Some(node), Some(body)) = (direct.edit.node, &direct.body) {
             self.ensure(node);
             self.nodes[node] = body.clone();
             self.pending.retain(|pending| pending.file() != Some(node));
         }
         self.apply_edit(&direct.edit, direct.at);
+    }
+
+    /// The size of a file on the disk.
+    pub(super) fn size(&self, file: Node) -> u64 {
+        match self.nodes.get(file) {
+            Some(Body::File(content)) => content.size(),
+            _ => 0,
+        }
     }
 
     /// Makes room for `node`, as an empty file.
@@ -226,12 +265,19 @@ impl Disk {
         }
     }
 
-    fn execute(&mut self, op: &Op) {
+    pub(super) fn execute(&mut self, op: &Op) {
         match &op.step {
-            Step::Sync { file, covers, result: SyncResult::Written } => self.settle_file(*file, *covers),
-            Step::Sync { file, covers, result: SyncResult::Dropped } => self.drop_data(*file, *covers),
+            Step::Sync { file, covers, names, result: SyncResult::Written } => {
+                self.settle_names(*names);
+                self.settle_file(*file, *covers);
+            }
+            Step::Sync { file, covers, result: SyncResult::Dropped, .. } => self.drop_data(*file, *covers),
+            Step::Sync { file, covers, result: SyncResult::Halved, .. } => self.settle_half(*file, *covers),
             Step::Sync { result: SyncResult::Kept, .. } => {}
-            Step::SyncDir { dir, covers } => self.settle_dir(*dir, *covers),
+            Step::SyncDir { dir, covers, names } => {
+                self.settle_names(*names);
+                self.settle_dir(*dir, *covers);
+            }
             step => {
                 if let Step::Names { edits, new_dir, .. } = step {
                     edits.iter().filter_map(|edit| edit.node).for_each(|node| self.ensure(node));
@@ -294,55 +340,5 @@ pub(super) fn lookup(nodes: &[Body], dir: Node, name: &OsStr) -> Option<Node> {
     match nodes.get(dir) {
         Some(Body::Dir(names)) => names.get(name)?.node,
         _ => None,
-    }
-}
-
-/// Everything that happened since the file system was made, and the states of the disk that were asked for before.
-#[derive(Debug, Clone)]
-pub(super) struct Journal {
-    pub(super) ops: Vec<Op>,
-    pub(super) directs: Vec<Direct>,
-    /// States to start from, by rising operation: every [`CHECKPOINT_OPS`]th, so that going backwards is cheap too.
-    checkpoints: Vec<Disk>,
-    cursor: Disk,
-}
-
-const CHECKPOINT_OPS: usize = 16;
-
-impl Journal {
-    pub(super) fn new(nodes: Vec<Body>) -> Self {
-        let disk = Disk::new(nodes);
-        Self { ops: Vec::new(), directs: Vec::new(), checkpoints: vec![disk.clone()], cursor: disk }
-    }
-
-    /// The disk right before operation `op`.
-    pub(super) fn disk_before(&mut self, op: usize) -> &Disk {
-        let op = op.min(self.ops.len());
-        let checkpoint = self.checkpoints.partition_point(|disk| disk.op <= op) - 1;
-        if self.cursor.op > op || self.cursor.op < self.checkpoints[checkpoint].op {
-            self.cursor = self.checkpoints[checkpoint].clone();
-        }
-        self.advance(op);
-        &self.cursor
-    }
-
-    fn advance(&mut self, op: usize) {
-        loop {
-            while let Some(direct) = self.directs.get(self.cursor.direct)
-                && direct.at <= self.cursor.op
-            {
-                self.cursor.apply_direct(direct);
-                self.cursor.direct += 1;
-            }
-            if self.cursor.op == op {
-                return;
-            }
-            self.cursor.execute(&self.ops[self.cursor.op]);
-            self.cursor.op += 1;
-            let last = self.checkpoints.last().map_or(0, |disk| disk.op);
-            if self.cursor.op >= last + CHECKPOINT_OPS {
-                self.checkpoints.push(self.cursor.clone());
-            }
-        }
     }
 }

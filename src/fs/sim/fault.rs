@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use super::sync_failure::Broken;
+
 /// A kind of call that may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -44,6 +46,25 @@ pub enum OpKind {
 }
 
 impl OpKind {
+    /// All kinds of single calls.
+    pub const CALLS: [OpKind; 15] = [
+        OpKind::Read,
+        OpKind::Write,
+        OpKind::Prepare,
+        OpKind::SetSize,
+        OpKind::Size,
+        OpKind::Sync,
+        OpKind::SyncDir,
+        OpKind::Create,
+        OpKind::Open,
+        OpKind::Rename,
+        OpKind::Link,
+        OpKind::Remove,
+        OpKind::List,
+        OpKind::CreateDir,
+        OpKind::Lock,
+    ];
+
     fn matches(self, call: OpKind) -> bool {
         match self {
             OpKind::Any => true,
@@ -65,12 +86,21 @@ pub struct Fault {
     sticky: bool,
     path_part: Option<String>,
     bytes_first: usize,
+    /// Not an error, but a transfer of so many bytes at most.
+    short: Option<usize>,
 }
 
 impl Fault {
     /// Fails the next call of `kind`, once, with the error number `errno`.
     pub fn new(kind: OpKind, errno: i32) -> Self {
-        Self { kind, passes: 0, errno, sticky: false, path_part: None, bytes_first: 0 }
+        Self { kind, passes: 0, errno, sticky: false, path_part: None, bytes_first: 0, short: None }
+    }
+
+    /// Lets the next read or write transfer no more than `bytes` bytes (one at least), which is no error: as
+    /// [`File`](crate::fs::File) promises, the rest follows in a call of its own, which may fail, or be cut off by a
+    /// power cut.
+    pub fn short(kind: OpKind, bytes: usize) -> Self {
+        Self { short: Some(bytes.max(1)), ..Self::new(kind, 0) }
     }
 
     /// Fails the `n`th matching call from now; 1 is the next.
@@ -91,25 +121,11 @@ impl Fault {
         self
     }
 
-    /// Lets a failing write put its first `bytes` bytes into the file before, as a short write does.
+    /// Lets a failing read or write transfer its first `bytes` bytes before.
     pub fn after_bytes(mut self, bytes: usize) -> Self {
         self.bytes_first = bytes;
         self
     }
-}
-
-/// What a failed sync did to the data it was called for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyncFailure {
-    /// The data are not on the disk, and count as clean: reads go on showing them until
-    /// [`drop_cache`](crate::fs::File::drop_cache), and later syncs succeed without writing them. This is what ext4,
-    /// XFS and btrfs do. A new size of the file stays pending, so that the lost bytes become zeros.
-    #[default]
-    Lies,
-    /// The data wait for the next sync.
-    KeepsPending,
-    /// The data are on the disk all the same.
-    Writes,
 }
 
 /// The error of an injected fault, and how much of a write comes before it.
@@ -128,7 +144,10 @@ impl From<Injected> for io::Error {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     armed: Vec<Fault>,
+    /// What a failed sync left of the file system.
+    pub(super) broken: Option<Broken>,
     pub(super) calls: u64,
+    pub(super) calls_by_kind: [u64; OpKind::CALLS.len()],
     pub(super) hits: u64,
 }
 
@@ -141,29 +160,33 @@ impl Faults {
         self.armed.clear();
     }
 
-    /// Counts a call, and fails it if that was ordered.
-    pub(super) fn check(&mut self, call: OpKind, path: &Path) -> Result<(), Injected> {
+    /// Counts a call, and fails it if that was ordered. Else it says how many bytes the call may transfer, if not all.
+    pub(super) fn check(&mut self, call: OpKind, path: &Path) -> Result<Option<usize>, Injected> {
         self.calls += 1;
-        let mut failed = None;
+        if let Some(kind) = OpKind::CALLS.iter().position(|kind| *kind == call) {
+            self.calls_by_kind[kind] += 1;
+        }
+        if let Some(errno) = self.broken.and_then(|broken| broken.refuses(call)) {
+            return Err(Injected { error: io::Error::from_raw_os_error(errno), bytes_first: 0 });
+        }
+        let mut hit = None;
         self.armed.retain_mut(|fault| {
             let path_matches = fault.path_part.as_ref().is_none_or(|part| path.to_string_lossy().contains(part));
-            if failed.is_some() || !fault.kind.matches(call) || !path_matches {
+            if hit.is_some() || !fault.kind.matches(call) || !path_matches {
                 return true;
             }
             if fault.passes > 0 {
                 fault.passes -= 1;
                 return true;
             }
-            let error = io::Error::from_raw_os_error(fault.errno);
-            failed = Some(Injected { error, bytes_first: fault.bytes_first });
+            hit = Some(fault.clone());
             fault.sticky
         });
-        match failed {
-            None => Ok(()),
-            Some(injected) => {
-                self.hits += 1;
-                Err(injected)
-            }
+        let Some(fault) = hit else { return Ok(None) };
+        self.hits += 1;
+        match fault.short {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(Injected { error: io::Error::from_raw_os_error(fault.errno), bytes_first: fault.bytes_first }),
         }
     }
 }

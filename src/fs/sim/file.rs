@@ -9,12 +9,12 @@ use bytes::Bytes;
 use parking_lot::MutexGuard;
 
 use super::disk::{self, Body, Node, Step, SyncResult};
-use super::fault::{OpKind, SyncFailure};
+use super::fault::OpKind;
 use super::{SimFs, State};
 use crate::fs::recent::RecentBlocks;
 use crate::fs::{File, Placement, Region};
 
-const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 
 /// An open file. It goes on after its last name was removed.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct SimFile {
 }
 
 impl SimFile {
+    /// The caller has counted it in `open_files`.
     pub(super) fn new(fs: SimFs, node: Node, path: &Path, writable: bool) -> Self {
         Self { fs, node, path: Arc::from(path), writable }
     }
@@ -42,10 +43,10 @@ impl SimFile {
             state.write(self, "write", bytes, at);
             return Ok(());
         }
-        let limit = state.size_limit(self.node);
+        let (limit, errno) = state.size_limit(self.node);
         let fits = limit.saturating_sub(at).min(bytes.len() as u64) as usize;
         state.write(self, "write", &bytes[..fits], at);
-        if fits == bytes.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(ENOSPC)) }
+        if fits == bytes.len() { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
     }
 
     /// Waits as long as a sync takes, outside of the lock.
@@ -61,19 +62,45 @@ impl SimFile {
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let mut state = self.fs.lock_state();
-        state.faults.check(OpKind::Read, &self.path)?;
-        Ok(state.content(self.node)?.read(at, buf))
+        let mut done = 0;
+        loop {
+            let length = match state.faults.check(OpKind::Read, &self.path) {
+                Ok(short) => short.map_or(buf.len(), |bytes| buf.len().min(done + bytes)),
+                Err(injected) => {
+                    let end = buf.len().min(done + injected.bytes_first);
+                    state.content(self.node)?.read(at + done as u64, &mut buf[done..end]);
+                    return Err(injected.into());
+                }
+            };
+            let read = state.content(self.node)?.read(at + done as u64, &mut buf[done..length]);
+            done += read;
+            if done < length || done == buf.len() {
+                return Ok(done);
+            }
+        }
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.check_writable()?;
         let mut state = self.fs.lock_state();
-        if let Err(injected) = state.faults.check(OpKind::Write, &self.path) {
-            let first = &bytes[..injected.bytes_first.min(bytes.len())];
-            self.write(&mut state, first, at)?;
-            return Err(injected.into());
+        let mut done = 0;
+        loop {
+            let (left, at) = (&bytes[done..], at.checked_add(done as u64).ok_or(ErrorKind::InvalidInput)?);
+            match state.faults.check(OpKind::Write, &self.path) {
+                Ok(short) => {
+                    let length = short.map_or(left.len(), |bytes| left.len().min(bytes));
+                    self.write(&mut state, &left[..length], at)?;
+                    done += length;
+                }
+                Err(injected) => {
+                    self.write(&mut state, &left[..injected.bytes_first.min(left.len())], at)?;
+                    return Err(injected.into());
+                }
+            }
+            if done == bytes.len() {
+                return Ok(());
+            }
         }
-        self.write(&mut state, bytes, at)
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -86,8 +113,9 @@ impl File for SimFile {
         self.check_writable()?;
         let mut state = self.fs.lock_state();
         state.faults.check(OpKind::SetSize, &self.path)?;
-        if size > state.size_limit(self.node) {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
+        let (limit, errno) = state.size_limit(self.node);
+        if size > limit {
+            return Err(io::Error::from_raw_os_error(errno));
         }
         state.change_file(self, "set_size", Step::Size { file: self.node, size, exact: true });
         Ok(())
@@ -95,32 +123,28 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.fs.lock_state();
-        let checked = state.faults.check(OpKind::Sync, &self.path);
+        let outcome = state.sync_outcome(self);
         let covers = state.journal.ops.len();
-        let model = state.settings.sync_failure;
+        let names = state.journal.names_synced_with(self.node, state.settings.personality);
         self.sync_delay(state);
 
         let mut state = self.fs.lock_state();
-        let (verb, result) = match (&checked, model) {
-            (Ok(()), _) => ("sync", SyncResult::Written),
-            (Err(_), SyncFailure::Lies) => ("failed sync", SyncResult::Dropped),
-            (Err(_), SyncFailure::KeepsPending) => ("failed sync", SyncResult::Kept),
-            (Err(_), SyncFailure::Writes) => ("failed sync", SyncResult::Written),
+        let (verb, result) = match &outcome {
+            Ok(result) => ("sync", *result),
+            Err((result, _)) => ("failed sync", *result),
         };
-        state.record(verb, &self.path, Step::Sync { file: self.node, covers, result });
-        checked?;
-        state.file_syncs += 1;
+        state.record(verb, &self.path, Step::Sync { file: self.node, covers, names, result });
+        match outcome {
+            Ok(_) => state.file_syncs += 1,
+            Err((_, error)) => return Err(error),
+        }
         Ok(())
     }
 
     fn drop_cache(&self) {
         let mut state = self.fs.lock_state();
-        if !state.settings.drops_cache {
-            return;
-        }
-        let op = state.journal.ops.len();
-        if let Some(view) = state.journal.disk_before(op).dirty_view(self.node) {
-            state.nodes[self.node] = Body::File(view);
+        if state.settings.drops_cache {
+            state.drop_clean_pages(self.node);
         }
     }
 
@@ -140,6 +164,12 @@ impl File for SimFile {
         let mut state = self.fs.lock_state();
         state.faults.check(OpKind::Read, &self.path)?;
         Ok(state.content(self.node)?.to_bytes().into())
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.fs.lock_state().open_files -= 1;
     }
 }
 
@@ -172,8 +202,9 @@ impl Region for SimRegion {
         let file = &*self.file;
         let mut state = file.fs.lock_state();
         state.faults.check(OpKind::Prepare, &file.path)?;
-        if to > state.size_limit(file.node) {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
+        let (limit, errno) = state.size_limit(file.node);
+        if to > limit {
+            return Err(io::Error::from_raw_os_error(errno));
         }
         if self.placement == Placement::Mapped {
             // Allocated space reads as zeros, whatever a power cut does: only the size is to be lost.
@@ -218,6 +249,34 @@ impl Region for SimRegion {
 }
 
 impl State {
+    /// What a sync that is called now does with the data, and its error.
+    fn sync_outcome(&mut self, file: &SimFile) -> Result<SyncResult, (SyncResult, io::Error)> {
+        let broken = self.faults.broken;
+        match self.faults.check(OpKind::Sync, &file.path) {
+            Ok(_) => match broken.and_then(|broken| broken.read_only_since()) {
+                None => Ok(SyncResult::Written),
+                Some(at) if self.journal.writes_since(at, file.node) => {
+                    Err((SyncResult::Kept, io::Error::from_raw_os_error(EROFS)))
+                }
+                Some(_) => Ok(SyncResult::Kept),
+            },
+            Err(injected) if broken.is_some() => Err((SyncResult::Kept, injected.error)),
+            Err(injected) => {
+                let model = self.settings.sync_failure;
+                self.faults.broken = model.broken(self.journal.ops.len());
+                Err((model.result(), model.errno().map_or(injected.error, io::Error::from_raw_os_error)))
+            }
+        }
+    }
+
+    /// Shows of a file only what is on the disk or still to be written there.
+    pub(super) fn drop_clean_pages(&mut self, file: Node) {
+        let op = self.journal.ops.len();
+        if let Some(view) = self.journal.disk_before(op).dirty_view(file) {
+            self.nodes[file] = Body::File(view);
+        }
+    }
+
     /// Writes `bytes`, all of them.
     fn write(&mut self, to: &SimFile, verb: &'static str, bytes: &[u8], at: u64) {
         if bytes.is_empty() {

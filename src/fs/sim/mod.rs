@@ -10,14 +10,29 @@
 //! * Data are pending in units of one sector (512 bytes) of one write, until the file is synced. A sector is never
 //!   torn and a rewritten sector keeps its unchanged bytes (powersafe overwrite). Units reach the disk in any
 //!   combination; where two cover the same bytes the younger wins if it got there.
-//! * A changed size is pending by itself. Data that reach the disk behind its end extend the file with zeros.
+//! * A changed size is pending by itself. Data that reach the disk behind its end extend the file with zeros. A sector
+//!   that is new to its file and was not written holds zeros, garbage, or what an older file left there ([`Fate`]).
 //! * Names (create, rename, link, remove, mkdir) are pending until their directory is synced; a rename between two
 //!   directories until both are. Syncing a file does nothing for its name. A rename is atomic. Any subset may be lost.
+//! * Real file systems promise more, and a program may come to rely on it, or be hurt by it: see [`Personality`].
+//! * Devices may promise less: see [`SimFs::set_torn_block`].
 //! * A sync covers what was done before it was called. A failed sync behaves as [`SyncFailure`] says.
+//! * Calls fail as [`Fault`] says; a full disk and a used-up quota fail what would grow a file.
 //! * After a kill the page cache lives on ([`SimFs::killed`]); after a power cut only the disk does
 //!   ([`SimFs::crash_at`], [`SimFs::crash_images`]).
 //!
 //! Paths begin at one root: `/log`, `log` and `./log` are the same directory.
+//!
+//! # Testing a program that keeps its state in a log
+//!
+//! Run it once on a [`SimFs`] ([`Options::fs`](crate::Options::fs), and
+//! [`Options::background(false)`](crate::Options::background), so that each run is the same), and note [`SimFs::ops`] each
+//! time it confirms something to somebody. Then, for each operation, open the program on each of the
+//! [`SimFs::crash_images`] and compare: everything confirmed by then must be there, and nothing half. An image is a
+//! [`SimFs`] like any other, so that recovery can be cut in turn. `examples/crash_test.rs` is such a test, of fifty lines.
+//!
+//! What this model does not have: torn sectors that keep half of what was written, reads that return other bytes than
+//! were written (change bytes with [`SimFs::write_file`] for that), and two mounts of one disk.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -31,21 +46,33 @@ use parking_lot::{Mutex, MutexGuard};
 
 use self::content::Content;
 use self::crash::Cut;
-use self::disk::{Body, Direct, Edit, Journal, Node, ROOT, Slot};
+use self::disk::{Body, Direct, Edit, Node, ROOT, Slot};
 use self::fault::Faults;
+use self::journal::Journal;
 
 mod content;
 mod crash;
 mod disk;
+mod fate;
 mod fault;
 mod file;
+mod images;
+mod journal;
 mod names;
+mod personality;
 mod sample;
+mod sync_failure;
 #[cfg(test)]
 mod tests;
 
-pub use self::crash::{Change, CrashImages, Fate, PendingUnit};
-pub use self::fault::{Fault, OpKind, SyncFailure};
+pub use self::fate::{Change, Fate, PendingUnit};
+pub use self::fault::{Fault, OpKind};
+pub use self::images::CrashImages;
+pub use self::personality::Personality;
+pub use self::sync_failure::SyncFailure;
+
+const ENOSPC: i32 = 28;
+const EDQUOT: i32 = 122;
 
 /// The simulated file system. Clones are handles to the same one; threads may share it.
 ///
@@ -94,13 +121,17 @@ struct State {
     sync_delay: Duration,
     file_syncs: u64,
     dir_syncs: u64,
+    open_files: u64,
     origin: Option<(Arc<Cut>, Box<[Fate]>)>,
 }
 
 /// What belongs to the disk and the kernel, and is the same after a crash.
 #[derive(Debug, Clone, Copy)]
 struct Settings {
+    personality: Personality,
+    torn_block: Option<u64>,
     capacity: Option<u64>,
+    quota: Option<u64>,
     sync_failure: SyncFailure,
     drops_cache: bool,
     overwrites_in_place: bool,
@@ -122,7 +153,10 @@ impl SimFs {
     /// Makes an empty file system.
     pub fn new() -> Self {
         let settings = Settings {
+            personality: Personality::default(),
+            torn_block: None,
             capacity: None,
+            quota: None,
             sync_failure: SyncFailure::default(),
             drops_cache: true,
             overwrites_in_place: true,
@@ -165,7 +199,19 @@ impl SimFs {
         self.lock_state().faults.calls
     }
 
-    /// How many calls a [`Fault`] failed.
+    /// How many calls of one kind were made. [`OpKind::CALLS`] are the kinds that are counted.
+    pub fn calls_of(&self, kind: OpKind) -> u64 {
+        let place = OpKind::CALLS.iter().position(|other| *other == kind);
+        place.map_or(0, |place| self.lock_state().faults.calls_by_kind[place])
+    }
+
+    /// How many files are open now: descriptors that nobody has dropped. Locks are not counted.
+    pub fn open_files(&self) -> u64 {
+        self.lock_state().open_files
+    }
+
+    /// How many calls a [`Fault`] failed or cut short. What fails because a failed sync broke the file system is not
+    /// counted.
     pub fn faults_hit(&self) -> u64 {
         self.lock_state().faults.hits
     }
@@ -180,7 +226,7 @@ impl SimFs {
         self.lock_state().faults.arm(fault);
     }
 
-    /// Forgets all ordered failures.
+    /// Forgets all ordered failures. What a [`SyncFailure`] did to the file system stays, until the power is cut.
     pub fn clear_faults(&self) {
         self.lock_state().faults.disarm();
     }
@@ -190,9 +236,36 @@ impl SimFs {
         self.lock_state().settings.sync_failure = model;
     }
 
+    /// Chooses which file system this is like.
+    pub fn set_personality(&self, personality: Personality) {
+        self.lock_state().settings.personality = personality;
+    }
+
+    /// Takes powersafe overwrite away: a write that a power cut interrupts may spoil all of the aligned block of so many
+    /// bytes around it ([`Fate::Torn`]). None, and a sector keeps what is not being changed in it.
+    ///
+    /// # Panics
+    ///
+    /// Where the block is not a multiple of 512 bytes, or zero.
+    pub fn set_torn_block(&self, bytes: Option<u64>) {
+        assert!(bytes.is_none_or(|bytes| bytes > 0 && bytes % 512 == 0), "a block is a multiple of 512 bytes");
+        self.lock_state().settings.torn_block = bytes;
+    }
+
     /// Limits the sum of the sizes of all files; what would go beyond is ENOSPC. A write puts down what still fits.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock_state().settings.capacity = bytes;
+    }
+
+    /// As [`set_capacity`](Self::set_capacity), but the error is EDQUOT. Where both are reached it is ENOSPC.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        self.lock_state().settings.quota = bytes;
+    }
+
+    /// Takes all clean pages from the page cache, as the kernel does when memory is short.
+    pub fn evict(&self) {
+        let mut state = self.lock_state();
+        (0..state.nodes.len()).for_each(|node| state.drop_clean_pages(node));
     }
 
     /// The sum of the sizes of all files.
@@ -218,19 +291,22 @@ impl SimFs {
     /// The file system that is found if the power goes right before operation `op` (after all of them, where `op` is
     /// [`ops`](Self::ops)) and each pending unit meets the fate that `fate` says.
     ///
-    /// It has no locks, no faults and an empty journal. The capacity and the choices about the kernel stay.
+    /// It has no locks, no faults and an empty journal. The capacity and the choices about disk and kernel stay. Where
+    /// the personality cannot leave what `fate` says, more is lost.
     pub fn crash_at(&self, op: usize, fate: &mut dyn FnMut(&PendingUnit) -> Fate) -> SimFs {
         let cut = self.cut(op);
-        let fates = cut.public_units().map(fate).collect();
+        let mut fates: Box<[Fate]> = cut.public_units().map(fate).collect();
+        cut.make_lawful(&mut fates);
         self.found_after(&Arc::new(cut), fates)
     }
 
     /// The file systems that may be found if the power goes right before operation `op`.
     ///
-    /// All subsets of the pending units, where there are not more than `limit` (and once more with garbage in the new
-    /// sectors that were lost, if that too is within the limit). Else `limit` or fewer different ones, the same for the
-    /// same `seed`: all lost, all kept, garbage in all new sectors; single operations and files lost or kept alone,
-    /// prefixes and torn operations; then subsets of operations, pages and sectors by chance.
+    /// All subsets of the pending units, where there are not more than `limit` (and, as far as the limit lets, each with
+    /// garbage in the new sectors that were lost, with stale bytes there, and with one block torn). Else `limit` or fewer
+    /// different ones, the same for the same `seed`: all lost, all kept, garbage or stale bytes in all new sectors; single
+    /// operations and files lost or kept alone, prefixes, torn operations and blocks; then subsets of operations, pages
+    /// and sectors by chance. Those that the personality cannot leave are left out.
     pub fn crash_images(&self, op: usize, limit: usize, seed: u64) -> CrashImages {
         CrashImages::new(self.clone(), Arc::new(self.cut(op)), limit, seed)
     }
@@ -238,7 +314,8 @@ impl SimFs {
     fn cut(&self, op: usize) -> Cut {
         let mut state = self.lock_state();
         let op = op.min(state.journal.ops.len());
-        Cut::new(state.journal.disk_before(op).clone(), op)
+        let Settings { personality, torn_block, .. } = state.settings;
+        Cut::new(state.journal.disk_before(op).clone(), op, personality, torn_block)
     }
 
     fn found_after(&self, cut: &Arc<Cut>, fates: Box<[Fate]>) -> SimFs {
@@ -253,7 +330,9 @@ impl SimFs {
     /// no locks and no faults. Its journal goes on where this one is, so that what is pending stays pending.
     pub fn killed(&self) -> SimFs {
         let state = self.lock_state();
-        Self::from_state(State::new(state.nodes.clone(), state.journal.clone(), state.settings))
+        let mut next = State::new(state.nodes.clone(), state.journal.clone(), state.settings);
+        next.faults.broken = state.faults.broken;
+        Self::from_state(next)
     }
 
     /// Which power cut made this file system and what it lost, in words.
@@ -329,6 +408,7 @@ impl State {
             sync_delay: Duration::ZERO,
             file_syncs: 0,
             dir_syncs: 0,
+            open_files: 0,
             origin: None,
         }
     }
@@ -357,13 +437,14 @@ impl State {
         used
     }
 
-    /// How long a file may become.
-    fn size_limit(&self, file: Node) -> u64 {
+    /// How long a file may become, and the error of what would make it longer.
+    fn size_limit(&self, file: Node) -> (u64, i32) {
+        let Settings { capacity, quota, .. } = self.settings;
+        let limits = [(capacity, ENOSPC), (quota, EDQUOT)];
+        let limits = limits.into_iter().filter_map(|(limit, errno)| Some((limit?, errno)));
+        let Some((limit, errno)) = limits.min() else { return (u64::MAX, ENOSPC) };
         let own = self.content(file).map_or(0, |content| content.size());
-        match self.settings.capacity {
-            Some(capacity) => own + capacity.saturating_sub(self.used()),
-            None => u64::MAX,
-        }
+        (own + limit.saturating_sub(self.used()), errno)
     }
 
     fn set_name(&mut self, edit: &Edit) {

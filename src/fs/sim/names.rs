@@ -50,6 +50,10 @@ impl Fs for SimFs {
             state.find(path)?
         };
         state.content(node)?;
+        if let Some(broken) = state.faults.broken.filter(|_| access == Access::Write) {
+            return Err(io::Error::from_raw_os_error(broken.refuses_writers()));
+        }
+        state.open_files += 1;
         Ok(Arc::new(SimFile::new(self.clone(), node, path, access != Access::Read)))
     }
 
@@ -99,8 +103,12 @@ impl Fs for SimFs {
         if state.content(node).is_ok() {
             return Err(ErrorKind::NotADirectory.into());
         }
-        let covers = state.journal.ops.len();
-        state.record("sync_dir", &Arc::from(dir), Step::SyncDir { dir: node, covers });
+        let (covers, names) = match state.faults.broken {
+            // A file system that went read-only writes nothing any more, and says nothing.
+            Some(_) => (0, 0),
+            None => (state.journal.ops.len(), state.journal.names_synced_with(node, state.settings.personality)),
+        };
+        state.record("sync_dir", &Arc::from(dir), Step::SyncDir { dir: node, covers, names });
         state.dir_syncs += 1;
         Ok(())
     }

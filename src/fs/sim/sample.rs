@@ -2,16 +2,21 @@
 
 use std::collections::HashSet;
 
-use super::crash::{Change, Fate, Unit};
+use super::crash::{Cut, Unit};
 use super::disk::Node;
+use super::fate::{Change, Fate};
 
-/// Different fates for `units`, at most `limit`, the same for the same `seed`. The two first are all lost and all kept.
-pub(super) fn sample(units: &[Unit], limit: usize, seed: u64) -> Vec<Box<[Fate]>> {
-    let mut sampler = Sampler { units, limit, random: Random(seed), seen: HashSet::new(), plans: Vec::new() };
+/// Different fates for the units of `cut`, at most `limit`, the same for the same `seed`. The two first are all lost and
+/// all kept.
+pub(super) fn sample(cut: &Cut, limit: usize, seed: u64) -> Vec<Box<[Fate]>> {
+    let (random, seen) = (Random(seed), HashSet::new());
+    let mut sampler = Sampler { cut, units: &cut.units, limit, random, seen, plans: Vec::new() };
     sampler.add(|_| Fate::Lost);
     sampler.add(|_| Fate::Kept);
-    if units.iter().any(|unit| unit.fresh) {
-        sampler.add(|unit| if unit.fresh { Fate::Garbage } else { Fate::Kept });
+    if cut.may_spoil() {
+        for spoiled in [Fate::Garbage, Fate::Stale] {
+            sampler.add(|unit| if unit.fresh { spoiled } else { Fate::Kept });
+        }
     }
     sampler.add_structured();
     sampler.add_random();
@@ -20,6 +25,7 @@ pub(super) fn sample(units: &[Unit], limit: usize, seed: u64) -> Vec<Box<[Fate]>
 
 /// Chooses among more subsets than can be tried: the ones that find bugs first, then chance.
 struct Sampler<'a> {
+    cut: &'a Cut,
     units: &'a [Unit],
     limit: usize,
     random: Random,
@@ -30,7 +36,8 @@ struct Sampler<'a> {
 impl Sampler<'_> {
     fn add(&mut self, fate: impl FnMut(&Unit) -> Fate) {
         if self.plans.len() < self.limit {
-            let plan: Box<[Fate]> = self.units.iter().map(fate).collect();
+            let mut plan: Box<[Fate]> = self.units.iter().map(fate).collect();
+            self.cut.make_lawful(&mut plan);
             if self.seen.insert(plan.clone()) {
                 self.plans.push(plan);
             }
@@ -53,6 +60,9 @@ impl Sampler<'_> {
             } else {
                 shapes.extend([Shape::Prefix(number), Shape::Torn(number), Shape::Hole(number)]);
             }
+            if self.cut.may_tear() && matches!(unit.public.change, Change::Data { .. }) {
+                shapes.extend([Shape::TornBlock(number), Shape::TornBlockLast(number)]);
+            }
         }
         let room = self.limit.saturating_sub(self.plans.len());
         if shapes.len() > room / 2 {
@@ -64,7 +74,7 @@ impl Sampler<'_> {
             let mut number = 0;
             self.add(|unit| {
                 number += 1;
-                Fate::from(shape.keeps(units, number - 1, unit))
+                shape.fate(units, number - 1, unit)
             });
         }
     }
@@ -93,7 +103,13 @@ impl Sampler<'_> {
                 };
                 let chance = Random(salt ^ piece.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next();
                 match Fate::from(chance % 8 < eighths) {
-                    Fate::Lost if spoils && unit.fresh && chance >> 32 & 1 == 1 => Fate::Garbage,
+                    Fate::Lost if spoils && unit.fresh && chance >> 32 & 1 == 1 => {
+                        if chance >> 33 & 1 == 1 {
+                            Fate::Garbage
+                        } else {
+                            Fate::Stale
+                        }
+                    }
                     fate => fate,
                 }
             });
@@ -114,11 +130,24 @@ enum Shape {
     Torn(usize),
     /// Only the unit is lost.
     Hole(usize),
+    /// The block of the unit is torn, all others are kept.
+    TornBlock(usize),
+    /// The block of the unit is torn, all before it is kept and nothing behind it.
+    TornBlockLast(usize),
 }
 
 impl Shape {
+    fn fate(self, units: &[Unit], number: usize, unit: &Unit) -> Fate {
+        match self {
+            Shape::TornBlock(torn) | Shape::TornBlockLast(torn) if number == torn => Fate::Torn,
+            _ => Fate::from(self.keeps(units, number, unit)),
+        }
+    }
+
     fn keeps(self, units: &[Unit], number: usize, unit: &Unit) -> bool {
         match self {
+            Shape::TornBlock(_) => true,
+            Shape::TornBlockLast(torn) => number < torn,
             Shape::TargetLost(target) => unit.target != target,
             Shape::TargetKept(target) => unit.target == target,
             Shape::OpLost(op) => unit.pending != op,

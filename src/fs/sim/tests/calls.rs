@@ -8,46 +8,6 @@ use crate::fs::Placement;
 const ENOSPC: i32 = 28;
 
 #[test]
-fn a_failing_sync_lies_until_the_cache_is_dropped() {
-    let (fs, file) = durable_file();
-    file.write_at(b"old", 0).unwrap();
-    file.sync().unwrap();
-    file.write_at(b"new and longer", 0).unwrap();
-    fs.inject(Fault::new(OpKind::Sync, EIO));
-    assert_eq!(file.sync().unwrap_err().raw_os_error(), Some(EIO));
-    file.sync().unwrap();
-    assert_eq!(bytes(&fs, "d/f"), b"new and longer");
-    assert_eq!(bytes(&after_keeping_all(&fs), "d/f"), b"old\0\0\0\0\0\0\0\0\0\0\0");
-
-    fs.set_drops_cache(false);
-    file.drop_cache();
-    assert_eq!(bytes(&fs, "d/f"), b"new and longer");
-    fs.set_drops_cache(true);
-    file.drop_cache();
-    assert_eq!(bytes(&fs, "d/f"), b"old\0\0\0\0\0\0\0\0\0\0\0");
-
-    file.write_at(b"new", 0).unwrap();
-    file.drop_cache();
-    assert_eq!(&bytes(&fs, "d/f")[..3], b"new");
-    file.sync().unwrap();
-    assert_eq!(&bytes(&after_losing_all(&fs), "d/f")[..3], b"new");
-}
-
-#[test]
-fn other_failing_syncs_keep_the_data_pending_or_write_them() {
-    for (model, lost) in [(SyncFailure::KeepsPending, &b""[..]), (SyncFailure::Writes, b"abc")] {
-        let (fs, file) = durable_file();
-        fs.set_sync_failure(model);
-        file.write_at(b"abc", 0).unwrap();
-        fs.inject(Fault::new(OpKind::Sync, EIO));
-        file.sync().unwrap_err();
-        assert_eq!(bytes(&after_losing_all(&fs), "d/f"), lost);
-        file.sync().unwrap();
-        assert_eq!(bytes(&after_losing_all(&fs), "d/f"), b"abc");
-    }
-}
-
-#[test]
 fn a_kill_keeps_the_cache_and_what_was_pending_stays_pending() {
     let (fs, file) = durable_file();
     let lock = fs.lock(path("lock")).unwrap();
@@ -192,6 +152,55 @@ fn faults_hit_the_call_that_was_named_once_or_for_ever() {
     fs.inject(Fault::new(OpKind::Change, 30).sticky());
     assert!(file.write_at(b"x", 0).is_err() && fs.remove(path("d/f")).is_err());
     assert_eq!(file.size().unwrap(), 9);
+}
+
+#[test]
+fn a_short_transfer_goes_on_in_a_call_of_its_own() {
+    let (fs, file) = durable_file();
+    let before = fs.ops();
+    fs.inject(Fault::short(OpKind::Write, 2));
+    fs.inject(Fault::new(OpKind::Write, ENOSPC).after_bytes(1));
+    assert_eq!(file.write_at(b"abcdef", 0).unwrap_err().raw_os_error(), Some(ENOSPC));
+    assert_eq!((bytes(&fs, "d/f"), fs.ops() - before), (b"abc".to_vec(), 2));
+    fs.inject(Fault::short(OpKind::Write, 2).sticky());
+    fs.inject(Fault::short(OpKind::Read, 4).sticky());
+    file.write_at(b"abcdef", 0).unwrap();
+    assert_eq!((bytes(&fs, "d/f"), fs.ops() - before), (b"abcdef".to_vec(), 5));
+    // A power cut may fall between them.
+    assert_eq!(bytes(&fs.crash_at(before + 3, &mut |_| Fate::Kept), "d/f"), b"abc");
+    let (mut found, calls) = ([0; 8], fs.calls());
+    assert_eq!(file.read_at(&mut found, 0).unwrap(), 6);
+    assert_eq!((&found, fs.calls() - calls), (b"abcdef\0\0", 2));
+    fs.clear_faults();
+    fs.inject(Fault::new(OpKind::Read, EIO).after_bytes(3));
+    let mut found = [0; 8];
+    file.read_at(&mut found, 0).unwrap_err();
+    assert_eq!(&found, b"abc\0\0\0\0\0");
+}
+
+#[test]
+fn a_quota_is_another_error_than_a_full_disk() {
+    let (fs, file) = durable_file();
+    fs.set_quota(Some(10));
+    fs.set_capacity(Some(20));
+    assert_eq!(file.set_size(11).unwrap_err().raw_os_error(), Some(122));
+    fs.set_capacity(Some(10));
+    assert_eq!(file.write_at(b"0123456789ab", 0).unwrap_err().raw_os_error(), Some(ENOSPC));
+    fs.set_capacity(None);
+    let region = file.region(Placement::Mapped, 100).unwrap();
+    assert_eq!(region.prepare(0, 11).unwrap_err().raw_os_error(), Some(122));
+}
+
+#[test]
+fn open_files_and_calls_are_counted() {
+    let (fs, file) = durable_file();
+    let region = Arc::clone(&file).region(Placement::Growing, 100).unwrap();
+    let reader = fs.open(path("d/f"), Access::Read).unwrap();
+    assert_eq!((fs.open_files(), fs.calls_of(OpKind::Open)), (2, 2));
+    drop((file, reader));
+    assert_eq!(fs.open_files(), 1);
+    drop(region);
+    assert_eq!((fs.open_files(), fs.calls_of(OpKind::Create)), (0, 0));
 }
 
 #[test]

@@ -9,6 +9,8 @@ use super::*;
 use crate::fs::{Access, File, Fs};
 
 mod calls;
+mod personalities;
+mod sync_failures;
 
 const EIO: i32 = 5;
 
