@@ -84,7 +84,10 @@ pub(crate) fn settle(
         writer.ended = end;
     }
     let tail = writer.tail();
-    dir.update_manifest(|manifest| manifest.durable = tail)?;
+    // As in `drop_above`: nothing to be a witness of.
+    if found.manifest.is_some() || end.is_some() {
+        dir.update_manifest(|manifest| manifest.durable = tail)?;
+    }
     writer.marked = writer.marked.max(durable);
     report.end = tail;
     Ok((writer, tail))
