@@ -119,7 +119,8 @@ fn take_found(dir: &Dir, survey: &Survey, report: &mut RecoveryReport) -> Found 
     report.is_manifest_lost = survey.is_manifest_lost;
     report.strays = survey.strays.iter().map(|number| dir.segment_path(*number)).collect();
     report.is_new = survey.chain.is_empty() && survey.manifest.is_none_or(|manifest| manifest.last == 0);
-    let first = survey.chain.first().map_or(survey.manifest.map_or(1, |m| m.first), Link::number);
+    // Retention alone raises it: a file below the chain that was no leftover before must not become one by being looked at.
+    let first = survey.manifest.map(|m| m.first).or(survey.chain.first().map(Link::number)).unwrap_or(1);
     let mut now = dir.manifest.lock();
     if let Some(manifest) = survey.manifest {
         now.now = manifest;
