@@ -167,29 +167,45 @@ impl Dir {
             let path = path.clone();
             move |e| Error::io(what, &path, e)
         };
-        let (file, is_new) = match &manifest.file {
-            Some(file) => (file.clone(), false),
+        let file = match &manifest.file {
+            Some(file) => file.clone(),
             None => match self.fs.open(&path, Access::Write) {
-                Ok(file) => (file, false),
+                Ok(file) => file,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    let file = self.fs.open(&path, Access::CreateNew).map_err(io("create"))?;
-                    if let Err(e) = file.write_at(&[0; MANIFEST_BYTES], 0) {
-                        // Half a manifest on a full disk is of use to nobody.
-                        let _ = self.fs.remove(&path);
-                        return Err(io("write")(e));
-                    }
-                    (file, true)
+                    let file = self.create_manifest(now)?;
+                    *manifest = ManifestFile { now, file: Some(file) };
+                    return Ok(());
                 }
                 Err(e) => return Err(io("open")(e)),
             },
         };
         file.write_at(&now.to_slot(), now.slot_offset()).map_err(io("write"))?;
         file.sync().map_err(io("sync"))?;
-        if is_new {
-            self.sync_dir()?;
-        }
         *manifest = ManifestFile { now, file: Some(file) };
         Ok(())
+    }
+
+    /// Makes the manifest under a name that no log has, and gives it its own when its contents are durable: space that
+    /// was another manifest's before must not speak for this log after a power cut.
+    fn create_manifest(&self, now: Manifest) -> Result<Arc<dyn File>> {
+        let path = self.manifest_path();
+        let unnamed = self.path.join(format!("{}.new", self.names.manifest()));
+        let io = |what, path| move |e| Error::io(what, path, e);
+        let _ = self.fs.remove(&unnamed);
+        let make = || {
+            let file = self.fs.open(&unnamed, Access::CreateNew).map_err(io("create", &unnamed))?;
+            let mut bytes = vec![0; MANIFEST_BYTES];
+            let at = now.slot_offset() as usize;
+            bytes[at..at + SLOT_BYTES].copy_from_slice(&now.to_slot());
+            file.write_at(&bytes, 0).map_err(io("write", &unnamed))?;
+            file.sync().map_err(io("sync", &unnamed))?;
+            self.fs.rename(&unnamed, &path).map_err(io("rename", &unnamed))?;
+            Ok(file)
+        };
+        // Half a manifest on a full disk is of use to nobody.
+        let file = make().inspect_err(|_| _ = self.fs.remove(&unnamed))?;
+        self.sync_dir()?;
+        Ok(file)
     }
 
     /// Reads the manifest's slots, the newest first; `None` where there is no file.
