@@ -212,8 +212,19 @@ fn end_in(
         writer.contents.replace_segment(last.segment.clone(), Some(last.end));
         return queue(dir, last, writer);
     }
-    file.sync().map_err(|e| Error::io("sync", &path, e))?;
-    activate(options, dir, last, file, writer)
+    activate(options, dir, last, file.clone(), writer)?;
+    if let Some(active) = writer.active.as_mut().filter(|_| options.sync_align != 0) {
+        // No later write may touch the block of the resume record: it is about to be durable. Not where the file would
+        // have to grow: a full disk can be opened.
+        active.frame_padding(options.sync_align);
+        let size = file.size().map_err(|e| Error::io("read the size of", &path, e))?;
+        if u64::from(active.frame_end()) <= size {
+            active.place()?;
+        } else {
+            active.discard();
+        }
+    }
+    file.sync().map_err(|e| Error::io("sync", &path, e))
 }
 
 /// Places a resume record at the end, in place; false where there is no room for it.
