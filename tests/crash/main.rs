@@ -1,17 +1,20 @@
-//! Crash tests on the simulated file system: power cuts at every operation, failing calls, damaged files.
-//!
-//! `CASKLOG_CRASH_STATES` sets how many states the sweep checks, `CASKLOG_CRASH_SEED` where it begins.
+//! Crash tests on the simulated file system: power cuts at every operation, failing calls and syncs, full disks, damaged
+//! files. `tier` says how much of each is tried, `tests/support` what must hold.
 
 #![allow(clippy::unwrap_used)]
 
-mod checker;
-mod faults;
-mod model;
+mod after_failure;
+mod failing_calls;
+mod failing_syncs;
+mod found;
+mod full_disk;
 mod modes;
 mod named;
-#[path = "../common/numbers.rs"]
-mod numbers;
-mod runner;
+mod power_cuts;
 mod stale;
+#[path = "../support/mod.rs"]
+mod support;
 mod sweep;
 mod threads;
+mod tier;
+mod workloads;

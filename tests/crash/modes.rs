@@ -1,23 +1,15 @@
 //! Damage of every kind, in every recovery mode: reported, never returned as data, never silently dropped.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use casklog::fs::sim::{Fate, SimFs};
-use casklog::{Error, LogItem, RecoveryMode, Store};
+use casklog::{Error, RecoveryMode};
 
-use crate::checker::{compare, look};
-use crate::model::{Change, Model};
 use crate::named::segment;
-use crate::runner::{Act, GROUPED, Runner, Setup};
-
-const MODES: [RecoveryMode; 4] =
-    [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage];
-
-struct Log {
-    fs: SimFs,
-    setup: Setup,
-    model: Model,
-}
+use crate::support::damage::{Log, MODES, copy};
+use crate::support::look::look;
+use crate::support::model::Change;
+use crate::support::runner::{Act, GROUPED, Runner, Setup};
+use crate::support::state::compare;
 
 /// Four segments, all acknowledged; the last is not sealed. Clean, or as a power cut leaves it.
 fn log(is_clean: bool) -> Log {
@@ -36,116 +28,6 @@ fn log(is_clean: bool) -> Log {
     }
     let fs = copy(&runner.fs);
     Log { fs, setup, model: runner.model }
-}
-
-/// What a running system sees, on a file system of its own.
-fn copy(fs: &SimFs) -> SimFs {
-    fs.crash_at(fs.ops(), &mut |_| Fate::Kept)
-}
-
-impl Log {
-    fn damaged(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimFs {
-        let fs = copy(&self.fs);
-        let mut bytes = fs.read_file(path).unwrap();
-        change(&mut bytes);
-        fs.write_file(path, &bytes);
-        fs
-    }
-
-    fn open(&self, fs: &SimFs, mode: RecoveryMode) -> Result<Store, Error> {
-        self.setup.options(fs).recovery(mode).open()
-    }
-
-    /// Opens in one mode and checks what that mode promises. Says whether damage was reported anywhere.
-    fn examine(&self, fs: &SimFs, mode: RecoveryMode, words: &str) -> bool {
-        let fs = copy(fs);
-        let before = copy(&fs);
-        let store = match self.open(&fs, mode) {
-            Ok(store) => store,
-            Err(error) => {
-                let is_typed = matches!(error, Error::Damaged { .. } | Error::Missing { .. } | Error::TornTail { .. });
-                let is_typed = is_typed || matches!(error, Error::Unsupported { .. });
-                assert!(is_typed, "{words}, {mode:?}: {error:?}");
-                assert!(fs.same_bytes(&before), "{words}, {mode:?}: a failed open changed a file");
-                let may_fail = !matches!(mode, RecoveryMode::PointInTime | RecoveryMode::Salvage);
-                assert!(may_fail || matches!(error, Error::Unsupported { .. }), "{words}, {mode:?}: {error:?}");
-                return true;
-            }
-        };
-        let report = store.recovery_report().clone();
-        let mut is_reported = report.is_damaged();
-        let mut missing = Vec::new();
-        for (index, item) in self.model.items.iter().filter(|(_, item)| !item.is_deleted) {
-            match store.get(*index) {
-                Ok(Some(entry)) => {
-                    let same = entry.key() == item.key && entry.bytes().is_ok_and(|bytes| bytes == item.value);
-                    assert!(same && entry.position() == item.position, "{words}, {mode:?}: wrong data for {index}");
-                }
-                Ok(None) => missing.push(*index),
-                Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
-                Err(error) => panic!("{words}, {mode:?}: get({index}): {error:?}"),
-            }
-        }
-        assert!(missing.is_empty() || is_reported, "{words}, {mode:?}: {missing:?} are silently gone: {report:?}");
-        match mode {
-            RecoveryMode::Salvage => {
-                // In a gap get is an error, and what stands in other segments is there.
-                // Behind the last entry that can be read nobody knows which indexes there were.
-                let is_open = report.damage.iter().any(|damage| damage.indexes.is_none());
-                for index in &missing {
-                    let is_behind = store.last_index().is_none_or(|last| *index > last);
-                    assert!(is_open && is_behind, "{words}: salvage: get({index}) is None: {report:?}");
-                }
-                assert!(store.writable().is_ok(), "{words}: salvage does not write");
-            }
-            RecoveryMode::PointInTime if report.is_damaged() => {
-                assert!(matches!(store.writable(), Err(Error::ReadOnly { .. })), "{words}: it writes");
-                assert!(matches!(store.append("k", "v"), Err(Error::ReadOnly { .. })), "{words}: it writes");
-                // It ends before the damage: what is there is a prefix of the log.
-                let first = missing.first().copied().unwrap_or(u64::MAX);
-                let above = self.model.items.range(first..).filter(|(_, item)| !item.is_deleted);
-                assert_eq!(missing.len(), above.count().min(missing.len()), "{words}");
-                assert!(store.last_index().is_none_or(|last| last < first), "{words}: behind the damage");
-            }
-            _ => assert!(missing.is_empty(), "{words}, {mode:?}: {missing:?} are gone: {report:?}"),
-        }
-        for entry in store.iter() {
-            match entry {
-                Ok(entry) => self.is_true(entry.index(), entry.bytes().unwrap_or_default(), words),
-                Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
-                Err(error) => panic!("{words}, {mode:?}: iter: {error:?}"),
-            }
-        }
-        for item in store.log_order() {
-            match item {
-                Ok(LogItem::Entry(entry)) => {
-                    self.is_true(entry.index(), entry.bytes().unwrap_or_default(), words);
-                }
-                Ok(_) => {}
-                Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
-                Err(error) => panic!("{words}, {mode:?}: log_order: {error:?}"),
-            }
-        }
-        if mode == RecoveryMode::PointInTime && report.is_damaged() {
-            store.close().unwrap();
-            assert!(fs.same_bytes(&before), "{words}: a read-only open changed a file");
-        }
-        is_reported
-    }
-
-    fn is_true(&self, index: u64, value: &[u8], words: &str) {
-        let item = self.model.items.get(&index);
-        let is_new = self.model.next.is_some_and(|next| index >= next);
-        assert!(is_new || item.is_some_and(|item| item.value == value), "{words}: {index} is made up");
-    }
-
-    /// All modes. `must`: the damage must be reported in each.
-    fn examine_all(&self, fs: &SimFs, must: bool, words: &str) {
-        for mode in MODES {
-            let is_reported = self.examine(fs, mode, words);
-            assert!(is_reported || !must, "{words}: not reported in {mode:?}");
-        }
-    }
 }
 
 #[test]

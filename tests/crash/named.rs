@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use casklog::fs::sim::{Change as Unit, Fate, Fault, OpKind, PendingUnit, SimFs};
+use casklog::fs::sim::{Change as Unit, Fate, Fault, OpKind, PendingUnit};
 use casklog::{Error, IndexOrder, SyncPolicy};
 
-use crate::checker::{find, located, look};
-use crate::model::Change;
-use crate::numbers::Numbers;
-use crate::runner::{Act, GROUPED, Runner, Setup};
-use crate::sweep::{Effort, Figures, check, cut_everywhere};
+use crate::support::crash::check;
+use crate::support::look::look;
+use crate::support::model::{Change, Random};
+use crate::support::runner::{Act, GROUPED, Runner, Setup};
+use crate::support::state::{find, located};
+use crate::sweep::{Effort, Figures, cut_everywhere};
+use crate::workloads::no_store;
 
 pub(crate) fn segment(number: u64) -> PathBuf {
     PathBuf::from(format!("/db/segment_{number:020}.log"))
@@ -47,7 +49,7 @@ fn cut_with(runner: &Runner, fate: impl Fn(&PendingUnit) -> Fate) {
 fn cut_thoroughly(runner: &Runner, images: usize, depth: usize) {
     let effort = Effort { one_in: 1, images, deeper: 40, depth };
     let figures = Figures::default();
-    let outcome = cut_everywhere(runner, effort, &mut Numbers(3), &figures);
+    let outcome = cut_everywhere(runner, effort, &mut Random(3), &figures);
 
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
@@ -271,7 +273,7 @@ fn a_reopen_in_the_same_boot_does_not_believe_the_page_cache() {
             assert!(matches!(runner.store.close(), Err(Error::Failed { .. })));
             assert_eq!(runner.fs.ops(), ops, "written after the latch: {}", runner.fs.op_name(ops));
             runner.fs.clear_faults();
-            runner.store = SimStore::other();
+            runner.store = no_store();
 
             let store = setup.options(&runner.fs).open().unwrap();
             let seen = look(&store).unwrap();
@@ -289,14 +291,5 @@ fn a_reopen_in_the_same_boot_does_not_believe_the_page_cache() {
                 });
             }
         }
-    }
-}
-
-/// A store on a file system of its own, to take the place of one that is to go.
-pub(crate) struct SimStore;
-
-impl SimStore {
-    pub(crate) fn other() -> casklog::Store {
-        Setup::new(GROUPED).options(&SimFs::new()).open().unwrap()
     }
 }

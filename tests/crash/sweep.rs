@@ -1,6 +1,6 @@
-//! Power cuts at every operation of many small workloads, then at every operation of what follows.
+//! Power cuts at every operation of random workloads under random options, then at every operation of what follows.
+//! `CASKLOG_CRASH_STATES` sets how many states are tried, `CASKLOG_CRASH_SEED` where it begins.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -8,48 +8,11 @@ use std::time::Instant;
 use casklog::fs::sim::{Fate, SimFs};
 use casklog::{IndexOrder, SyncPolicy};
 
-use crate::checker::{find, look};
-use crate::model::{Change, Model};
-use crate::numbers::Numbers;
-use crate::runner::{Act, GROUPED, PERIODIC, Runner, Setup};
-
-/// Checks a file system that a crash left: opens it, compares, and opens it again. Returns the state it is in.
-pub(crate) fn check(fs: &SimFs, setup: &Setup, allowed: &[Arc<Model>]) -> Result<Arc<Model>, String> {
-    let may_retire = setup.max_segments.is_some();
-    let store = setup.options(fs).open().map_err(|error| format!("it does not open: {error:?}"))?;
-    if let Some(damage) = store.recovery_report().damage.first() {
-        return Err(format!("open reports damage: {damage:?}"));
-    }
-    let seen = look(&store)?;
-    let model = find(&seen, allowed, may_retire);
-    let model = model.map_err(|error| format!("{error}\n  {:?}", store.recovery_report()))?.clone();
-    // I12: a segment with entries goes only when that many younger ones are there; the last may be lost again.
-    let gone = model.items.values().map(|item| item.position.segment());
-    let gone = gone.filter(|number| *number < seen.first_segment).max();
-    if let (Some(most), Some(gone)) = (setup.max_segments, gone)
-        && seen.last_segment + 1 < gone + most
-    {
-        return Err(format!("retention took segment {gone}, {} is the last", seen.last_segment));
-    }
-    store.close().map_err(|error| format!("it does not close: {error:?}"))?;
-    drop(store);
-
-    // I7: the same again, and nothing is written.
-    let ops = fs.ops();
-    let store = setup.options(fs).open().map_err(|error| format!("it does not open twice: {error:?}"))?;
-    if !store.recovery_report().is_clean {
-        return Err(format!("the second open is not clean: {:?}", store.recovery_report()));
-    }
-    let again = look(&store)?;
-    store.close().map_err(|error| format!("it does not close twice: {error:?}"))?;
-    if again != seen {
-        return Err(format!("the second open shows {again:?}, the first {seen:?}"));
-    }
-    if fs.ops() != ops {
-        return Err(format!("the second open wrote: {}", fs.op_name(ops)));
-    }
-    Ok(model)
-}
+use crate::support::crash::{check, guarded};
+use crate::support::look::look;
+use crate::support::model::{Change, Model, Random};
+use crate::support::runner::{Act, GROUPED, PERIODIC, Runner, Setup};
+use crate::support::state::find;
 
 /// How much to try.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +38,7 @@ pub(crate) struct Figures {
 pub(crate) fn cut_everywhere(
     runner: &Runner,
     effort: Effort,
-    random: &mut Numbers,
+    random: &mut Random,
     figures: &Figures,
 ) -> Result<(), String> {
     for op in 0..=runner.fs.ops() {
@@ -87,7 +50,7 @@ pub(crate) fn cut_everywhere(
     Ok(())
 }
 
-fn cut_at(runner: &Runner, op: usize, effort: Effort, random: &mut Numbers, figures: &Figures) -> Result<(), String> {
+fn cut_at(runner: &Runner, op: usize, effort: Effort, random: &mut Random, figures: &Figures) -> Result<(), String> {
     figures.cuts.fetch_add(1, Ordering::Relaxed);
     let context = |fs: &SimFs, what: &str, error: String| {
         let name = runner.fs.op_name(op);
@@ -120,7 +83,7 @@ fn go_on(
     model: Arc<Model>,
     op: usize,
     effort: Effort,
-    random: &mut Numbers,
+    random: &mut Random,
     figures: &Figures,
 ) -> Result<(), String> {
     let store = runner.setup.options(&found).open().map_err(|error| format!("{error:?}"))?;
@@ -133,14 +96,6 @@ fn go_on(
     cut_everywhere(&next, effort, random, figures).map_err(|error| format!("then {error}"))
 }
 
-fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(format!("panic: {}", text.unwrap_or_default()))
-    })
-}
-
 fn history(runner: &Runner, op: usize) -> String {
     let mut text = String::from("history:");
     for step in &runner.steps {
@@ -151,17 +106,17 @@ fn history(runner: &Runner, op: usize) -> String {
 }
 
 /// A random operation that makes sense now.
-fn draw(runner: &Runner, random: &mut Numbers) -> Act {
+fn draw(runner: &Runner, random: &mut Random) -> Act {
     let store = &runner.store;
     let next = store.next_index().unwrap();
     let (first, last) = (store.first_index(), store.last_index());
-    let length = |random: &mut Numbers| match random.below(8) {
+    let length = |random: &mut Random| match random.below(8) {
         0 => 0,
         1 => 600 + random.below(900) as usize,
         2 => 20_000 + random.below(20_000) as usize,
         _ => 40,
     };
-    let live = |random: &mut Numbers| first.zip(last).map(|(first, last)| first + random.below(last - first + 1));
+    let live = |random: &mut Random| first.zip(last).map(|(first, last)| first + random.below(last - first + 1));
     match random.below(32) {
         0..=9 => Act::Append(length(random)),
         10..=11 if runner.setup.order == IndexOrder::Any => {
@@ -202,7 +157,7 @@ fn draw(runner: &Runner, random: &mut Numbers) -> Act {
     }
 }
 
-fn draw_setup(random: &mut Numbers) -> Setup {
+fn draw_setup(random: &mut Random) -> Setup {
     let policies = [SyncPolicy::None, SyncPolicy::Immediate, GROUPED, PERIODIC];
     let orders = [IndexOrder::Any, IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential];
     Setup {
@@ -219,7 +174,7 @@ fn draw_setup(random: &mut Numbers) -> Setup {
 
 /// One workload drawn from `seed`, cut everywhere.
 fn sweep(seed: u64, effort: Effort, figures: &Figures) -> Result<(), String> {
-    let mut random = Numbers(seed);
+    let mut random = Random(seed);
     let setup = draw_setup(&mut random);
     let mut runner = Runner::create(&setup, random.next());
     for _ in 0..4 + random.below(12) {
@@ -238,7 +193,7 @@ fn sweep(seed: u64, effort: Effort, figures: &Figures) -> Result<(), String> {
 #[test]
 fn every_power_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let wanted = number("CASKLOG_CRASH_STATES").unwrap_or(40_000);
+    let wanted = number("CASKLOG_CRASH_STATES").unwrap_or(10_000);
     let first = number("CASKLOG_CRASH_SEED").unwrap_or(1);
     let one = number("CASKLOG_CRASH_ONLY");
     let effort = Effort { one_in: 1, images: 24, deeper: 60, depth: 2 };

@@ -13,6 +13,8 @@
 mod child;
 mod model;
 mod plan;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
