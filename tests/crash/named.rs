@@ -104,6 +104,22 @@ fn entries_that_were_truncated_and_written_again_do_not_come_back_after_a_rotati
     }
 }
 
+/// What is cut is erased, so that the rest of the file is an end that needs no second look.
+#[test]
+fn recovery_leaves_nothing_but_zeros_behind_the_end() {
+    for mapped in [false, true] {
+        let mut setup = Setup::new(SyncPolicy::None);
+        (setup.mapped, setup.segment_entries) = (mapped, None);
+        let runner = runner(&setup, &[Act::Append(600), Act::Append(600), Act::Append(600)]);
+        let is_second = |unit: &PendingUnit| matches!(unit.change, Unit::Data { at: 1024, .. });
+        let found = runner.fs.crash_at(runner.fs.ops(), &mut |unit| Fate::from(!is_second(unit)));
+        let store = setup.options(&found).open().unwrap();
+        assert!(store.recovery_report().torn_tail.is_some());
+        let (bytes, end) = (found.read_file(&segment(1)).unwrap(), store.stats().tail.offset() as usize);
+        assert!(end < 1_800 && bytes.len() > 1_900 && bytes[end..].iter().all(|&byte| byte == 0), "{end}");
+    }
+}
+
 #[test]
 fn retention_right_after_a_rotation_leaves_one_log() {
     for policy in [SyncPolicy::None, GROUPED] {
