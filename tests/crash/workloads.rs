@@ -143,9 +143,12 @@ pub(crate) fn workloads() -> Vec<Workload> {
             }),
             |setup| (setup.order, setup.segment_entries) = (IndexOrder::Sequential, Some(3)),
         ),
-        with(workload("reset", GROUPED, then(appends(3), &[Truncate(Reset(10)), Append(40), Append(40)])), |setup| {
-            (setup.order, setup.segment_entries) = (IndexOrder::Increasing, Some(2));
-        }),
+        with(
+            workload("reset", NONE, then(appends(5), &[Truncate(Reset(10)), Append(40), Sync, Append(40)])),
+            |setup| {
+                (setup.order, setup.segment_entries) = (IndexOrder::Increasing, Some(2));
+            },
+        ),
         workload("metadata", GROUPED, vec![Meta(1, 10), Append(40), Meta(1, 600), DeleteMeta(1), Meta(2, 9), Rotate]),
         workload("reopen", GROUPED, vec![Append(40), Reopen, Append(40), Reopen, Reopen, Append(600), Append(40)]),
         with(
