@@ -16,7 +16,7 @@ use crate::workloads::no_store;
 /// A log of about 16 KiB in several segments.
 fn acts() -> Vec<Act> {
     let batch = Act::Batch { truncate: None, puts: vec![40, 600], delete: Some(1), meta: Some(9) };
-    let mut acts = vec![Act::Append(40), Act::Append(1_900), batch, Act::Append(1_700), Act::Rotate];
+    let mut acts = vec![Act::Append(40), Act::Append(900), batch, Act::Append(700), Act::Rotate];
     acts.extend([Act::Truncate(Change::Before(2)), Act::Append(40), Act::Sync, Act::Idle, Act::Reopen]);
     acts.extend([Act::Append(40), Act::Truncate(Change::After(5)), Act::Append(900)]);
     acts
@@ -27,7 +27,7 @@ fn setups() -> Vec<Setup> {
     let setup = |(sync, mapped, preallocate)| {
         let mut setup = Setup::new(sync);
         (setup.mapped, setup.preallocate) = (mapped, preallocate);
-        (setup.segment_bytes, setup.segment_entries) = (5_000, Some(3));
+        (setup.segment_bytes, setup.segment_entries) = (2_500, Some(3));
         setup
     };
     setups.map(setup).to_vec()
@@ -75,7 +75,7 @@ fn r15_a_full_disk_is_a_typed_error_at_every_size_and_opens() {
         runner.run(&acts()).unwrap();
         runner.fs.used()
     });
-    let most = most.max().unwrap_or(0) + 4_200;
+    let most = most.max().unwrap_or(0) + 1_000;
     // Every size once, each setup and both limits in turn; where more is asked for, with all of them.
     let rounds = (tier.wanted / most).clamp(1, 2 * setups.len() as u64);
     let mut jobs: Vec<_> =
