@@ -76,7 +76,8 @@ impl OpKind {
 
 /// An order to fail a call with an error of the operating system.
 ///
-/// A failed call has no effect, but for a failed sync (see [`SyncFailure`]) and for [`after_bytes`](Self::after_bytes).
+/// A failed call has no effect, but for a failed sync (see [`SyncFailure`](super::SyncFailure)) and for
+/// [`after_bytes`](Self::after_bytes).
 #[derive(Debug, Clone)]
 pub struct Fault {
     kind: OpKind,
