@@ -8,7 +8,7 @@ use casklog::{Error, IndexOrder, SyncPolicy};
 
 use crate::support::crash::check;
 use crate::support::look::look;
-use crate::support::model::{Change, Random};
+use crate::support::model::{Change, Numbers};
 use crate::support::runner::{Act, GROUPED, Runner, Setup};
 use crate::support::state::{find, located};
 use crate::sweep::{Effort, Figures, cut_everywhere};
@@ -49,7 +49,7 @@ fn cut_with(runner: &Runner, fate: impl Fn(&PendingUnit) -> Fate) {
 fn cut_thoroughly(runner: &Runner, images: usize, depth: usize) {
     let effort = Effort { one_in: 1, images, deeper: 40, depth };
     let figures = Figures::default();
-    let outcome = cut_everywhere(runner, effort, &mut Random(3), &figures);
+    let outcome = cut_everywhere(runner, effort, &mut Numbers(3), &figures);
 
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use casklog::fs::sim::{Fate, Personality, SimFs};
 
 use crate::support::crash::{check, guarded};
-use crate::support::model::{Model, Random};
+use crate::support::model::{Model, Numbers};
 use crate::support::runner::{Act, Runner, Setup};
 use crate::tier::{Failure, Tier};
 use crate::workloads::{DISKS, Disk, Workload, workloads};
@@ -143,7 +143,7 @@ fn go_on(runner: &Runner, found: SimFs, model: &Arc<Model>, allowed: &[Arc<Model
     let mut next = Runner::adopt(found, &runner.setup, store, (**model).clone(), allowed.to_vec(), op as u64);
     next.run(&acts).map_err(|error| format!("cannot go on: {error:?}"))?;
     let mut tried = 0;
-    let mut random = Random(op as u64);
+    let mut random = Numbers(op as u64);
     // Where overwrite is not powersafe, recovery may yet spoil what it writes back: see `found`.
     let first = if runner.setup.sync_align == 0 { 0 } else { next.steps[0].end };
     for _ in 0..6 {
@@ -171,7 +171,7 @@ fn cut_recovery(
     setup: &Setup,
     allowed: &[Arc<Model>],
     depth: u32,
-    random: &mut Random,
+    random: &mut Numbers,
 ) -> Result<u64, String> {
     let store = setup.options(found).open().map_err(|error| format!("it does not open: {error:?}"))?;
     let ops = found.ops();
@@ -207,7 +207,7 @@ fn r2_every_power_cut_in_recovery_leaves_what_was_acknowledged() {
                 return Ok(0);
             }
             let origin = found.origin();
-            let mut random = Random((spot.op * 1_000 + spot.image) as u64);
+            let mut random = Numbers((spot.op * 1_000 + spot.image) as u64);
             let outcome = cut_recovery(&found, &runner.setup, &runner.allowed(spot.op), 2, &mut random);
             outcome.map_err(|error| format!("{origin}\n{error}"))
         })

@@ -4,7 +4,7 @@ use casklog::SyncPolicy;
 use casklog::fs::sim::{Change as Unit, Fate};
 
 use crate::support::look::look;
-use crate::support::model::Random;
+use crate::support::model::Numbers;
 use crate::support::runner::{Act, Runner, Setup};
 use crate::support::state::find;
 use crate::sweep::{Effort, Figures, cut_everywhere};
@@ -59,7 +59,7 @@ fn stale_records_right_behind_a_resume_record_are_not_taken_for_the_log() {
     let mut next = Runner::adopt(found, &runner.setup, store, model, allowed, 19);
     next.run(&[Act::Append(40)]).unwrap();
     let effort = Effort { one_in: 1, images: 1 << 10, deeper: 50, depth: 1 };
-    let outcome = cut_everywhere(&next, effort, &mut Random(1), &Figures::default());
+    let outcome = cut_everywhere(&next, effort, &mut Numbers(1), &Figures::default());
     outcome.unwrap_or_else(|error| panic!("{error}"));
     // The same where nothing of what recovery writes is sure but the resume record.
     for op in 0..=next.fs.ops() {

@@ -10,7 +10,7 @@ use casklog::{IndexOrder, SyncPolicy};
 
 use crate::support::crash::{check, guarded};
 use crate::support::look::look;
-use crate::support::model::{Change, Model, Random};
+use crate::support::model::{Change, Model, Numbers};
 use crate::support::runner::{Act, GROUPED, PERIODIC, Runner, Setup};
 use crate::support::state::find;
 
@@ -38,7 +38,7 @@ pub(crate) struct Figures {
 pub(crate) fn cut_everywhere(
     runner: &Runner,
     effort: Effort,
-    random: &mut Random,
+    random: &mut Numbers,
     figures: &Figures,
 ) -> Result<(), String> {
     for op in 0..=runner.fs.ops() {
@@ -50,7 +50,7 @@ pub(crate) fn cut_everywhere(
     Ok(())
 }
 
-fn cut_at(runner: &Runner, op: usize, effort: Effort, random: &mut Random, figures: &Figures) -> Result<(), String> {
+fn cut_at(runner: &Runner, op: usize, effort: Effort, random: &mut Numbers, figures: &Figures) -> Result<(), String> {
     figures.cuts.fetch_add(1, Ordering::Relaxed);
     let context = |fs: &SimFs, what: &str, error: String| {
         let name = runner.fs.op_name(op);
@@ -83,7 +83,7 @@ fn go_on(
     model: Arc<Model>,
     op: usize,
     effort: Effort,
-    random: &mut Random,
+    random: &mut Numbers,
     figures: &Figures,
 ) -> Result<(), String> {
     let store = runner.setup.options(&found).open().map_err(|error| format!("{error:?}"))?;
@@ -106,17 +106,17 @@ fn history(runner: &Runner, op: usize) -> String {
 }
 
 /// A random operation that makes sense now.
-fn draw(runner: &Runner, random: &mut Random) -> Act {
+fn draw(runner: &Runner, random: &mut Numbers) -> Act {
     let store = &runner.store;
     let next = store.next_index().unwrap();
     let (first, last) = (store.first_index(), store.last_index());
-    let length = |random: &mut Random| match random.below(8) {
+    let length = |random: &mut Numbers| match random.below(8) {
         0 => 0,
         1 => 600 + random.below(900) as usize,
         2 => 20_000 + random.below(20_000) as usize,
         _ => 40,
     };
-    let live = |random: &mut Random| first.zip(last).map(|(first, last)| first + random.below(last - first + 1));
+    let live = |random: &mut Numbers| first.zip(last).map(|(first, last)| first + random.below(last - first + 1));
     match random.below(32) {
         0..=9 => Act::Append(length(random)),
         10..=11 if runner.setup.order == IndexOrder::Any => {
@@ -157,7 +157,7 @@ fn draw(runner: &Runner, random: &mut Random) -> Act {
     }
 }
 
-fn draw_setup(random: &mut Random) -> Setup {
+fn draw_setup(random: &mut Numbers) -> Setup {
     let policies = [SyncPolicy::None, SyncPolicy::Immediate, GROUPED, PERIODIC];
     let orders = [IndexOrder::Any, IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential];
     Setup {
@@ -174,7 +174,7 @@ fn draw_setup(random: &mut Random) -> Setup {
 
 /// One workload drawn from `seed`, cut everywhere.
 fn sweep(seed: u64, effort: Effort, figures: &Figures) -> Result<(), String> {
-    let mut random = Random(seed);
+    let mut random = Numbers(seed);
     let setup = draw_setup(&mut random);
     let mut runner = Runner::create(&setup, random.next());
     for _ in 0..4 + random.below(12) {

@@ -11,7 +11,7 @@ use casklog::fs::sim::SimFs;
 use casklog::{Batch, Durability, Store, SyncPolicy};
 
 use crate::support::look::look;
-use crate::support::model::Random;
+use crate::support::model::Numbers;
 use crate::support::runner::{GROUPED, PERIODIC, Setup};
 
 /// Entries that were written together, and the length of the journal when that was acknowledged as durable.
@@ -26,7 +26,7 @@ const WRITES: u64 = 12;
 
 fn write(store: &Store, fs: &SimFs, setup: &Setup, thread: u64, writes: &Mutex<Vec<Write>>) {
     let syncs = setup.sync == GROUPED || setup.sync == SyncPolicy::Immediate;
-    let mut random = Random(thread);
+    let mut random = Numbers(thread);
     for n in 0..WRITES {
         let first = 1 + (n * WRITERS + thread) * 2;
         let value = random.bytes(if n % 5 == 4 { 3_000 } else { 50 });

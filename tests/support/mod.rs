@@ -23,6 +23,8 @@ pub(crate) mod crash;
 pub(crate) mod damage;
 pub(crate) mod look;
 pub(crate) mod model;
+#[path = "../common/numbers.rs"]
+mod numbers;
 pub(crate) mod runner;
 pub(crate) mod state;
 

@@ -1,5 +1,6 @@
 //! What a log must hold after a sequence of changes: simple enough that it cannot be wrong.
 
+pub(crate) use super::numbers::Numbers;
 use std::collections::BTreeMap;
 
 use casklog::Position;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use casklog::fs::sim::SimFs;
 use casklog::{Batch, Durability, Error, IndexOrder, Options, Position, Store, SyncPolicy};
 
-use super::model::{Change, Model, Random};
+use super::model::{Change, Model, Numbers};
 
 /// One operation of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl Runner {
     }
 
     fn bytes(&self, length: usize) -> (Vec<u8>, Vec<u8>) {
-        let mut random = Random(self.salt ^ (self.steps.len() as u64) << 32 ^ length as u64);
+        let mut random = Numbers(self.salt ^ (self.steps.len() as u64) << 32 ^ length as u64);
         let value = random.bytes(length);
         (format!("k{:02}", random.below(100)).into_bytes(), value)
     }
