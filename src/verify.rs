@@ -176,7 +176,9 @@ fn segment(view: &View, table: &Table, row: &Row, (tail, sealed): (Position, u32
         let named = Position::new(before.number, before.end);
         found.damage.push(damage(end, end, format!("it ends here, and the next segment says {named}")));
     }
-    let was_sealed = row.number() <= sealed && segment.gap.is_none();
+    // It may have been sealed after the manifest was read.
+    let is_sealed = row.number() <= sealed || matches!(row.indexes, Indexes::Sealed(_));
+    let was_sealed = is_sealed && segment.gap.is_none();
     let footer = if was_sealed { read_footer(&*file, &segment.path, &segment.header)? } else { None };
     let is_whole = match &row.indexes {
         Indexes::Sealed(sealed) => footer.is_some_and(|(trailer, _)| trailer == sealed.trailer),
