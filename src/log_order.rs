@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::{Kind, Tombstone};
-use crate::index::{Held, Indexes, Place, Snapshot, Spot, Stretch};
+use crate::index::{Held, Indexes, Place, Row, Snapshot, Spot, Stretch};
 use crate::log::View;
 use crate::position::Position;
 use crate::segment::{Scan, Scanned, Stop, Window, next_fragment};
@@ -180,23 +180,14 @@ impl LogOrder {
             }
             let scan = match &mut self.scan {
                 Some(scan) => scan,
-                None => {
-                    let file = match row.segment.file() {
-                        // Retired since it was looked at: once more.
-                        Err(Error::Missing { .. }) if row.segment.is_retired() => continue,
-                        Err(error) if self.view.is_doubtful(&error) => return Err(self.view.removed()),
-                        file => file?,
-                    };
-                    let window = Window::new(file, &row.segment.path)?;
-                    let mut scan = Scan::new(window, row.segment.header);
-                    let from = self.from.offset32();
-                    if self.from.segment_number() == row.number()
-                        && let Some(log_number) = row.segment.batch_begins_at(from, end)?
-                    {
-                        scan.resume_at(from, log_number);
+                None => match begin(row, self.from, end) {
+                    // Retired since it was looked at: once more.
+                    Err(Error::Missing { .. }) if row.segment.is_retired() => continue,
+                    Err(error @ Error::Missing { .. }) if self.view.is_doubtful(&error) => {
+                        return Err(self.view.removed());
                     }
-                    self.scan.insert(scan)
-                }
+                    scan => self.scan.insert(scan?),
+                },
             };
             self.shown = 0;
             match scan.next_batch(&mut self.batch, end)? {
@@ -219,7 +210,11 @@ impl LogOrder {
                     }
                     self.is_second = false;
                     // What stands behind the damage can be read all the same.
-                    let mut window = Window::new(row.segment.file()?, &row.segment.path)?;
+                    let file = match row.segment.file() {
+                        Err(Error::Missing { .. }) if row.segment.is_retired() => continue,
+                        file => file?,
+                    };
+                    let mut window = Window::new(file, &row.segment.path)?;
                     let next = next_fragment(&mut window, &row.segment.header, at.saturating_add(1))?;
                     match next.filter(|next| next.at < end && next.record.kind != Kind::Footer) {
                         Some(next) => scan.rejoin_at(next.at, next.log_number),
@@ -230,6 +225,18 @@ impl LogOrder {
             }
         }
     }
+}
+
+/// A scan of the segment, from the batch at `from` where one begins there. Whatever it opens may be retired meanwhile.
+fn begin(row: &Row, from: Position, end: u32) -> Result<Scan> {
+    let window = Window::new(row.segment.file()?, &row.segment.path)?;
+    let mut scan = Scan::new(window, row.segment.header);
+    if from.segment_number() == row.number()
+        && let Some(log_number) = row.segment.batch_begins_at(from.offset32(), end)?
+    {
+        scan.resume_at(from.offset32(), log_number);
+    }
+    Ok(scan)
 }
 
 impl LogOrder {
