@@ -157,10 +157,15 @@ impl<L: Durable> Commits<L> {
             if self.log.durable() >= target {
                 return Ok(());
             }
-            self.log.check()?;
+            // Whoever was woken to lead the next sync, and finds that the log has failed, is the only one who can tell the
+            // others: it leads all the same, which comes to nothing and wakes them.
+            let failed = self.log.check();
+            if failed.is_err() && (state.is_led || state.waiting.is_empty()) {
+                return failed;
+            }
             if !state.is_led {
                 state.is_led = true;
-                let expected = state.expected;
+                let expected = if failed.is_err() { 0 } else { state.expected };
                 drop(state);
                 self.gather(expected);
                 self.lead();
