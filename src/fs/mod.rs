@@ -69,7 +69,8 @@ pub trait Fs: Debug + Send + Sync {
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on the file `path`, creating it if missing. `WouldBlock` while another holder lives.
-    /// The lock is released when the guard is dropped or the process ends.
+    /// The lock is released when the guard is dropped or the process ends. A file that is there and may not be written to is
+    /// locked all the same; [`Lock::read_only`] says so.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
     /// Whether the file system under `dir` is known to keep overwrites of allocated space in place, so that a store
     /// into a mapping cannot run out of space.
@@ -77,7 +78,12 @@ pub trait Fs: Debug + Send + Sync {
 }
 
 /// A held lock; dropping it releases it.
-pub trait Lock: Debug + Send + Sync {}
+pub trait Lock: Debug + Send + Sync {
+    /// Why the file could be opened for reading only, where it was so: then nothing in its directory is to be written.
+    fn read_only(&self) -> Option<io::ErrorKind> {
+        None
+    }
+}
 
 /// An open file. All offsets are bytes from its start.
 pub trait File: Debug + Send + Sync {

@@ -86,9 +86,19 @@ impl Fs for OsFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = open_regular(path, &mut options)?;
+        let (file, read_only) = match open_regular(path, &mut options) {
+            Ok(file) => (file, None),
+            Err(error) => {
+                let is_refused = matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied);
+                let read = is_refused.then(|| open_regular(path, fs::OpenOptions::new().read(true)));
+                match read {
+                    Some(Ok(file)) => (file, Some(error.kind())),
+                    _ => return Err(error),
+                }
+            }
+        };
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(OsLock { file })),
+            Ok(()) => Ok(Box::new(OsLock { file, read_only })),
             Err(fs::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -103,6 +113,7 @@ impl Fs for OsFs {
 #[derive(Debug)]
 struct OsLock {
     file: fs::File,
+    read_only: Option<ErrorKind>,
 }
 
 /// Released by name, not by closing: a child that this process is just starting holds a copy of the descriptor until it
@@ -113,7 +124,11 @@ impl Drop for OsLock {
     }
 }
 
-impl Lock for OsLock {}
+impl Lock for OsLock {
+    fn read_only(&self) -> Option<ErrorKind> {
+        self.read_only
+    }
+}
 
 /// The directory that holds the name `dir`; none for a root or the current directory.
 fn parent(dir: &Path) -> Option<PathBuf> {

@@ -49,7 +49,8 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
     };
     let (judgement, found) = examine(&options, &dir, rules, &mut report)?;
     check_order(&options, &judgement)?;
-    let must_stop = may_write(&options, &judgement, &report)?;
+    let refused = lock.read_only().map(|kind| Error::io("lock", &dir.path.join(dir.names.lock()), kind.into()));
+    let must_stop = may_write(&options, &judgement, &report)?.or(refused);
     report.read_duration = started.elapsed();
 
     let settled = Instant::now();
@@ -101,13 +102,16 @@ fn examine(options: &Options, dir: &Dir, rules: Rules, report: &mut RecoveryRepo
     conclude(judgement, found, report)
 }
 
-/// Creates the directory, durably, and takes the lock in it.
+/// Creates the directory, durably, and takes the lock in it; one on a file that may only be read where the options allow
+/// that.
 pub(crate) fn lock(options: &Options, dir: &Dir) -> Result<Box<dyn Lock>> {
     if options.create {
         dir.fs.create_dir_all(&dir.path).map_err(|e| Error::io("create", &dir.path, e))?;
     }
     let path = dir.path.join(dir.names.lock());
-    dir.fs.lock(&path).map_err(|e| match e.kind() {
+    let refused = |lock: &dyn Lock| lock.read_only().filter(|_| !options.allow_read_only);
+    let locked = dir.fs.lock(&path).and_then(|lock| refused(&*lock).map_or(Ok(lock), |kind| Err(kind.into())));
+    locked.map_err(|e| match e.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked { path: path.clone() },
         std::io::ErrorKind::NotFound => Error::NotFound { path: dir.path.clone() },
         _ => Error::io("lock", &path, e),
