@@ -194,15 +194,13 @@ fn end_in(
 ) -> Result<()> {
     let path = last.member.path.clone();
     let file = open(dir, &path)?;
+    let from = kept_from(&last, durable).min(last.end);
+    report.written_back_bytes += write_kept(&file, &last, from)?;
     let erased = if last.ends_clean { 0 } else { erase(&file, &path, last.end)? };
     if let Some((at, reason)) = torn {
         tracing::warn!(%at, reason, erased, "cut a torn tail");
         let reason = reason.clone();
         report.torn_tail = Some(TornTail { path: path.clone(), at: *at, reason, bytes: erased });
-    }
-    let from = kept_from(&last, durable);
-    if from < last.end {
-        report.written_back_bytes += write_kept(&file, &last, from)?;
     }
     let end = Predecessor { number: last.member.number, log_number: last.log_number, end: last.end };
     if last.has_footer_piece || last.is_damaged || !place_resume(&file, &path, &mut last)? {

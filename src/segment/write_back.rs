@@ -9,29 +9,48 @@ use crate::fs::File;
 
 use super::scan::Window;
 
-/// How many checked bytes are written at once.
-const PIECE_BYTES: usize = 1 << 20;
-
-/// Writes the fragments from `from` to `to` back to where they stand, each from the very buffer in which it was
-/// checked, and returns the number of bytes. `log_number` is in force at `from`, which begins a record.
+/// Reads and checks the fragments from `from` to `to`, then writes them back to where they stand from that very buffer;
+/// returns the number of bytes. `log_number` is in force at `from`, which begins a record. The caller syncs.
 ///
-/// After a failed sync the page cache may hold bytes that the disk does not, marked clean: reading them proves
-/// nothing, and a sync would not write them. Written again they are dirty, and the sync that follows is the truth.
+/// After a failed sync the page cache may hold bytes that the disk does not, marked clean: reading them proves nothing,
+/// and a sync would not write them. To write them again makes them dirty, but on ext4 that is not enough: a block whose
+/// first write failed is never entered in the inode while its page stays in the cache, however often it is written, and
+/// syncs succeed. So everything is read first; then what is dirty is synced and the pages are dropped; then the bytes are
+/// written, through pages that know what the disk holds. That goes for all that will be written into the file from now
+/// on, and so it is done where there is nothing to write back, too.
 pub(crate) fn write_back(
+    file: &Arc<dyn File>,
+    path: &Path,
+    header: &Header,
+    log_number: u32,
+    from: u32,
+    to: u32,
+) -> Result<u64> {
+    let kept = read_checked(file, path, header, log_number, from, to)?;
+    file.sync().map_err(|e| Error::io("sync", path, e))?;
+    file.drop_cache();
+    if !kept.is_empty() {
+        file.write_at(&kept, from.into()).map_err(|e| Error::io("write back", path, e))?;
+    }
+    Ok(kept.len() as u64)
+}
+
+/// The bytes from `from` to `to`: whole fragments, each checked, and the zeros between them.
+fn read_checked(
     file: &Arc<dyn File>,
     path: &Path,
     header: &Header,
     mut log_number: u32,
     from: u32,
     to: u32,
-) -> Result<u64> {
+) -> Result<Vec<u8>> {
     let mut window = Window::new(file.clone(), path)?;
     let header_bytes = header.checksum.fragment_header_bytes() as u32;
     let (mut at, mut previous) = (from, None);
-    let (mut piece, mut piece_at) = (Vec::new(), from);
+    let mut kept = Vec::new();
     while at < to {
         let skip = if block_rest(at) < header_bytes { block_rest(at) } else { 0 };
-        piece.resize(piece.len() + skip as usize, 0);
+        kept.resize(kept.len() + skip as usize, 0);
         at += skip;
         if at >= to {
             break;
@@ -46,18 +65,10 @@ pub(crate) fn write_back(
             log_number = resume.next;
         }
         let end = fragment.end;
-        piece.extend_from_slice(&block[..(end - at) as usize]);
+        kept.extend_from_slice(&block[..(end - at) as usize]);
         at = end;
-        if piece.len() >= PIECE_BYTES {
-            file.write_at(&piece, piece_at.into()).map_err(|e| Error::io("write back", path, e))?;
-            piece_at = at;
-            piece.clear();
-        }
     }
-    if !piece.is_empty() {
-        file.write_at(&piece, piece_at.into()).map_err(|e| Error::io("write back", path, e))?;
-    }
-    Ok(u64::from(to.saturating_sub(from)))
+    Ok(kept)
 }
 
 /// Writes zeros over everything behind `from` that is not zero, in place: the file keeps its size and its space.
