@@ -119,7 +119,14 @@ impl Dir {
                 return Err(PrepareError::Room(error));
             }
         };
-        self.register(&path, &*file, header).map_err(PrepareError::Fatal)?;
+        if let Err(error) = self.register(&path, &*file, header) {
+            // Where there is no room for a first manifest, nobody has been promised anything.
+            let is_room = matches!(error, Error::NoSpace { .. });
+            if is_room {
+                let _ = self.fs.remove(&path);
+            }
+            return Err(if is_room { PrepareError::Room(error) } else { PrepareError::Fatal(error) });
+        }
         Ok(Spare { header, path, file, region, prepared: how.prepared() })
     }
 
@@ -190,7 +197,7 @@ impl Dir {
     fn create_manifest(&self, now: Manifest) -> Result<Arc<dyn File>> {
         let path = self.manifest_path();
         let unnamed = self.path.join(format!("{}.new", self.names.manifest()));
-        let io = |what, path| move |e| Error::io(what, path, e);
+        let io = |what, path| move |e| Error::io_or_full(what, path, e);
         let _ = self.fs.remove(&unnamed);
         let make = || {
             let file = self.fs.open(&unnamed, Access::CreateNew).map_err(io("create", &unnamed))?;
@@ -216,6 +223,11 @@ impl Dir {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("open", &path, e)),
         };
+        if self.drops_cache {
+            // A slot whose sync failed may be in the cache and not on the disk, and while it is there what is written
+            // over it may not get there either. What the disk holds was true.
+            file.drop_cache();
+        }
         let mut bytes = vec![0; MANIFEST_BYTES];
         let read = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
         bytes.truncate(read);
