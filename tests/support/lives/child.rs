@@ -1,7 +1,8 @@
 //! The child: writes as fast as it can, and says in a pipe what it is about to do and what the store has acknowledged.
 //!
 //! One line is one `write` call of less than a page, which a pipe takes whole: the order of the lines is an order in
-//! which things happened. The line `i` (intent) is in the pipe before the call, the line `a` (acknowledged) after it.
+//! which things happened. The line `i` (intent) is in the pipe before the call; after it comes the line `d` where it is
+//! acknowledged as durable, `a` where it has returned, `x` where it was refused; `b` and `s` stand around a sync.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,16 +12,24 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use casklog::{Batch, Durability, Error, IndexOrder, LogItem, Position, Store};
+use casklog::{Batch, Durability, Error, IndexOrder, LogItem, Position, Store, SyncPolicy};
 
-use crate::plan::{OpId, Plan, Rng, Value, key, parse_key};
+use super::plan::{Kind, OpId, Plan, Rng, Value, key, parse_key};
 
 /// What the parent hands down in the environment.
+#[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) dir: PathBuf,
+    pub(crate) kind: Kind,
     pub(crate) seed: u64,
     pub(crate) series: u64,
     pub(crate) round: u32,
+}
+
+impl Task {
+    pub(crate) fn plan(&self) -> Plan {
+        Plan::new(self.kind, self.seed, self.series, self.round)
+    }
 }
 
 pub(crate) fn run(task: &Task) -> ! {
@@ -36,7 +45,7 @@ pub(crate) fn run(task: &Task) -> ! {
 }
 
 fn live(task: &Task, pipe: &Pipe) -> Result<(), String> {
-    let plan = Plan::new(task.seed, task.series, task.round);
+    let plan = task.plan();
     let mut options = plan.options(&task.dir);
     if let Some(max) = plan.series.max_segments {
         options = options.max_segments(max);
@@ -50,7 +59,7 @@ fn live(task: &Task, pipe: &Pipe) -> Result<(), String> {
     let end = AtomicBool::new(false);
     let closes_at = plan.closes_after.map(|after| Instant::now() + after);
     let outcome = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| read(&store, Value::seed(task.seed, task.series), &end));
+        let reader = scope.spawn(|| read(&store, task, &end));
         let writers: Vec<_> = (0..plan.threads)
             .map(|thread| {
                 let writer = Writer::new(&store, pipe, task, &plan, thread);
@@ -67,9 +76,54 @@ fn live(task: &Task, pipe: &Pipe) -> Result<(), String> {
         Ok::<(), String>(())
     });
     outcome?;
-    store.close().map_err(|e| format!("close: {e}"))?;
-    pipe.say("c\n");
+    if let Some(cause) = stopped(&store, task, pipe)? {
+        pipe.say(&format!("f {cause}\n"));
+        return Ok(());
+    }
+    match store.close() {
+        Ok(()) => pipe.say("c\n"),
+        Err(error @ Error::Failed { .. }) if task.kind != Kind::Kill => pipe.say(&format!("f {error}\n")),
+        Err(error) => return Err(format!("close: {error}")),
+    }
     Ok(())
+}
+
+/// The failure that stopped the store, if one did: then nothing is written any more, and everybody is told the first
+/// cause. Whether reads go on is told to the parent, who knows what is left to read from: a line `r` says that one failed.
+fn stopped(store: &Store, task: &Task, pipe: &Pipe) -> Result<Option<String>, String> {
+    let Err(first) = store.writable() else { return Ok(None) };
+    if task.kind == Kind::Kill {
+        return Err(format!("the store stopped: {first}"));
+    }
+    let calls: [(&str, casklog::Result<()>); 5] = [
+        ("append", store.append_bytes("too late", b"").map(drop)),
+        ("put_meta", store.put_meta("too", "late")),
+        ("sync", store.sync()),
+        ("rotate", store.rotate()),
+        ("writable", store.writable()),
+    ];
+    for (call, outcome) in calls {
+        match outcome {
+            Err(error @ Error::Failed { .. }) if error.to_string() == first.to_string() => {}
+            other => return Err(format!("{call} gave {other:?} after {first}")),
+        }
+    }
+    if task.kind == Kind::Fault {
+        let seed = Value::seed(task.seed, task.series);
+        for entry in store.iter() {
+            match entry {
+                Ok(entry) => check(&entry, seed)?,
+                Err(error) => {
+                    pipe.say(&format!("r {error}\n"));
+                    break;
+                }
+            }
+        }
+    }
+    match store.close() {
+        Err(error @ Error::Failed { .. }) if error.to_string() == first.to_string() => Ok(Some(first.to_string())),
+        other => Err(format!("close gave {other:?} after {first}")),
+    }
 }
 
 struct Pipe(File);
@@ -85,7 +139,9 @@ impl Pipe {
 }
 
 /// Reads beside the writers. What it sees must make sense at any moment.
-fn read(store: &Store, seed: u64, end: &AtomicBool) -> Result<(), String> {
+fn read(store: &Store, task: &Task, end: &AtomicBool) -> Result<(), String> {
+    let seed = Value::seed(task.seed, task.series);
+    let may_fail = |error: &Error| task.kind != Kind::Kill && matches!(error, Error::Io { .. });
     let mut from = None;
     while !end.load(Ordering::Relaxed) {
         let last = store.last_index().unwrap_or(0);
@@ -94,6 +150,7 @@ fn read(store: &Store, seed: u64, end: &AtomicBool) -> Result<(), String> {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(Error::Truncated | Error::Removed { .. }) => break,
+                Err(error) if may_fail(&error) => break,
                 Err(error) => return Err(format!("range: {error}")),
             };
             if above.is_some_and(|above| entry.index() <= above) {
@@ -108,12 +165,14 @@ fn read(store: &Store, seed: u64, end: &AtomicBool) -> Result<(), String> {
                 from = None;
                 continue;
             }
+            Err(error) if may_fail(&error) => return Ok(()),
             Err(error) => return Err(format!("iter_from: {error}")),
         };
         for item in log.take(500) {
             let item = match item {
                 Ok(item) => item,
                 Err(Error::Truncated | Error::Removed { .. }) => break,
+                Err(error) if may_fail(&error) => break,
                 Err(error) => return Err(format!("log_order: {error}")),
             };
             if from.is_some_and(|from| item.position() < from) {
@@ -138,16 +197,25 @@ fn check(entry: &casklog::Entry, seed: u64) -> Result<(), String> {
     }
 }
 
-/// What a call came to: the indexes and positions of its entries, or a refusal that writes nothing.
-type Outcome = casklog::Result<Vec<(u64, Position)>>;
+/// What a call came to, or a refusal that writes nothing.
+type Outcome = casklog::Result<Done>;
+
+struct Done {
+    /// The indexes and positions of its entries.
+    places: Vec<(u64, Position)>,
+    is_durable: bool,
+}
 
 struct Writer<'a> {
     store: &'a Store,
     pipe: &'a Pipe,
     plan: &'a Plan,
+    kind: Kind,
     seed: u64,
     rng: Rng,
     next: OpId,
+    /// The store has stopped.
+    is_stopped: bool,
     /// Some indexes that this thread wrote and did not delete.
     own: Vec<u64>,
 }
@@ -158,15 +226,23 @@ impl<'a> Writer<'a> {
             store,
             pipe,
             plan,
+            kind: task.kind,
             seed: Value::seed(task.seed, task.series),
             rng: Rng::new(&[task.seed, task.series, task.round.into(), thread.into(), 1]),
             next: OpId { round: task.round, thread, count: 0 },
+            is_stopped: false,
             own: Vec::new(),
         }
     }
 
     fn run(mut self, closes_at: Option<Instant>, end: &AtomicBool) -> Result<(), String> {
-        while !end.load(Ordering::Relaxed) && closes_at.is_none_or(|at| Instant::now() < at) {
+        let is_over = |writer: &Self| {
+            writer.is_stopped
+                || end.load(Ordering::Relaxed)
+                || closes_at.is_some_and(|at| Instant::now() >= at)
+                || writer.next.count >= writer.plan.calls_max
+        };
+        while !is_over(&self) {
             self.step().inspect_err(|_| end.store(true, Ordering::Relaxed))?;
         }
         Ok(())
@@ -189,7 +265,7 @@ impl<'a> Writer<'a> {
                 Some(index) => self.tell(op, &format!("put -{index}"), |writer| {
                     // False where retention or a truncation was faster: then nothing was written.
                     match writer.store.delete(index)? {
-                        true => Ok(Vec::new()),
+                        true => writer.done(Vec::new(), Durability::Policy),
                         false => Err(Error::IndexExists { index }),
                     }
                 }),
@@ -199,14 +275,16 @@ impl<'a> Writer<'a> {
                 let text = op.to_string();
                 self.tell(op, "meta", |writer| {
                     let name = format!("thread {}", op.thread);
-                    writer.store.put_meta(name, &text).map(|()| Vec::new())
+                    writer.store.put_meta(name, &text)?;
+                    writer.done(Vec::new(), Durability::Policy)
                 })
             }
             795..801 if self.plan.series.truncates_before => {
                 let (first, last) = (store.first_index().unwrap_or(0), store.last_index().unwrap_or(0));
                 let index = first + self.rng.below((last - first.min(last)) / 4 + 1);
                 self.tell(op, &format!("before {index}"), |writer| {
-                    writer.store.truncate_before(index).map(|()| Vec::new())
+                    writer.store.truncate_before(index)?;
+                    writer.done(Vec::new(), Durability::Policy)
                 })
             }
             801..807 if self.plan.series.truncates_after => {
@@ -214,22 +292,55 @@ impl<'a> Writer<'a> {
                 let index = last.saturating_sub(self.rng.below(30));
                 self.tell(op, &format!("after {index}"), |writer| {
                     writer.own.retain(|own| *own <= index);
-                    writer.store.truncate_after(index).map(|()| Vec::new())
+                    writer.store.truncate_after(index)?;
+                    writer.done(Vec::new(), Durability::Policy)
                 })
             }
-            807..809 => store.rotate().map_err(|e| format!("rotate: {e}")),
-            809..811 => store.sync().map_err(|e| format!("sync: {e}")),
+            807..809 => {
+                let rotated = store.rotate();
+                self.or_fault("rotate", rotated)
+            }
+            809..811 => {
+                self.pipe.say(&format!("b {op}\n"));
+                let synced = store.sync();
+                if synced.is_ok() {
+                    self.pipe.say(&format!("s {op}\n"));
+                }
+                self.or_fault("sync", synced)
+            }
             _ => self.batch(op),
         }
+    }
+
+    /// Where faults are the purpose, a store that has stopped, or that has no room, is no failure of the test.
+    fn or_fault(&mut self, call: &str, outcome: casklog::Result<()>) -> Result<(), String> {
+        match outcome {
+            // A segment that cannot be made is no reason to stop.
+            Err(Error::NoSpace { .. } | Error::Io { .. }) if self.kind != Kind::Kill => Ok(()),
+            Err(Error::Failed { .. }) if self.kind != Kind::Kill => {
+                self.is_stopped = true;
+                Ok(())
+            }
+            other => other.map_err(|e| format!("{call}: {e}")),
+        }
+    }
+
+    fn done(&self, places: Vec<(u64, Position)>, durability: Durability) -> Outcome {
+        let is_durable = match durability {
+            Durability::Synced => true,
+            Durability::Policy => matches!(self.plan.sync, SyncPolicy::Immediate | SyncPolicy::Grouped { .. }),
+            Durability::Written => false,
+        };
+        Ok(Done { places, is_durable })
     }
 
     /// Says the intent, calls, says the outcome.
     fn tell(&mut self, op: OpId, what: &str, call: impl FnOnce(&mut Self) -> Outcome) -> Result<(), String> {
         self.pipe.say(&format!("i {op} {what}\n"));
         match call(self) {
-            Ok(places) => {
-                let mut line = format!("a {op}");
-                for (index, position) in &places {
+            Ok(done) => {
+                let mut line = format!("{} {op}", if done.is_durable { 'd' } else { 'a' });
+                for (index, position) in &done.places {
                     let _ = write!(line, " {index}@{position}");
                     if self.own.len() < 1000 && self.rng.percent(30) {
                         self.own.push(*index);
@@ -248,6 +359,16 @@ impl<'a> Writer<'a> {
                 self.pipe.say(&format!("x {op}\n"));
                 Ok(())
             }
+            Err(Error::NoSpace { .. }) if self.kind != Kind::Kill => {
+                self.pipe.say(&format!("x {op}\n"));
+                Ok(())
+            }
+            // Whether it took effect is for the next life to see. A failed read, which a deletion begins with, stops
+            // this thread only.
+            Err(Error::Failed { .. } | Error::Io { .. }) if self.kind != Kind::Kill => {
+                self.is_stopped = true;
+                Ok(())
+            }
             Err(error) => Err(format!("{op} {what}: {error}")),
         }
     }
@@ -257,7 +378,7 @@ impl<'a> Writer<'a> {
             Value::Bytes(bytes) => self.store.append_bytes_with(key(op, 0), bytes, durability),
             Value::Typed(event) => self.store.append_with(key(op, 0), &event, durability),
         }?;
-        Ok(vec![(appended.index, appended.position)])
+        self.done(vec![(appended.index, appended.position)], durability)
     }
 
     fn put(&mut self, op: OpId, index: u64) -> Outcome {
@@ -269,15 +390,16 @@ impl<'a> Writer<'a> {
         let position = match Value::of(self.seed, op, 0) {
             Value::Typed(event) if submits => {
                 let commit = self.store.submit(index, key(op, 0), &event)?;
-                if self.rng.percent(10) {
+                let waits = self.rng.percent(10);
+                if waits {
                     commit.wait()?;
                 }
-                commit.positions()[0]
+                return Ok(Done { places: vec![(index, commit.positions()[0])], is_durable: waits });
             }
             Value::Typed(event) => self.store.write_with(index, key(op, 0), &event, durability)?,
             Value::Bytes(bytes) => self.store.write_bytes_with(index, key(op, 0), bytes, durability)?,
         };
-        Ok(vec![(index, position)])
+        self.done(vec![(index, position)], durability)
     }
 
     fn batch(&mut self, op: OpId) -> Result<(), String> {
@@ -309,12 +431,12 @@ impl<'a> Writer<'a> {
         }
         let submits = self.rng.percent(20);
         self.tell(op, &what, |writer| {
-            let positions = if submits {
-                writer.store.submit_batch(&batch)?.positions().to_vec()
+            let (positions, durability) = if submits {
+                (writer.store.submit_batch(&batch)?.positions().to_vec(), Durability::Written)
             } else {
-                writer.store.write_batch(&batch)?
+                (writer.store.write_batch(&batch)?, Durability::Policy)
             };
-            Ok(indexes.into_iter().zip(positions).collect())
+            writer.done(indexes.into_iter().zip(positions).collect(), durability)
         })
     }
 

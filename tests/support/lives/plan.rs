@@ -41,6 +41,41 @@ impl Rng {
     }
 }
 
+/// How the lives of the children end, which decides what they do and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By SIGKILL.
+    Kill,
+    /// With the disk under them.
+    Cut,
+    /// By themselves, after some calls, unless a system call of theirs fails or kills them.
+    Fault,
+    /// By themselves, after some calls; what they wrote to the disk is recorded.
+    Record,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Kill => "kill",
+            Kind::Cut => "cut",
+            Kind::Fault => "fault",
+            Kind::Record => "record",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Kind::Kill, Kind::Cut, Kind::Fault, Kind::Record]
+            .into_iter()
+            .find(|kind| kind.to_string() == text)
+            .ok_or(text.to_owned())
+    }
+}
+
 /// The rounds of one directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
@@ -53,15 +88,18 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    pub(crate) fn new(seed: u64, series: u64) -> Self {
+    pub(crate) fn new(kind: Kind, seed: u64, series: u64) -> Self {
         let mut rng = Rng::new(&[seed, series]);
-        Series {
+        let mut series = Series {
             rounds: 2 + rng.below(6) as u32,
             index_order: rng.pick(&[IndexOrder::Any, IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential]),
             max_segments: rng.percent(35).then(|| 2 + rng.below(6)),
             truncates_before: rng.percent(25),
             truncates_after: rng.percent(20),
-        }
+        };
+        // Several truncations that a power cut may have taken back are more than the model can tell apart.
+        series.truncates_after &= matches!(kind, Kind::Kill | Kind::Fault);
+        series
     }
 }
 
@@ -79,6 +117,8 @@ pub(crate) struct Plan {
     segment_entries: Option<u64>,
     /// The child closes the log by itself after this time, if it lives so long.
     pub(crate) closes_after: Option<Duration>,
+    /// Each thread ends after so many calls.
+    pub(crate) calls_max: u32,
     /// When the parent strikes.
     pub(crate) kill: Kill,
     /// The parent looks at the log after the kill; else the next child takes it as it is.
@@ -94,8 +134,8 @@ pub(crate) enum Kill {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64, series: u64, round: u32) -> Self {
-        let settings = Series::new(seed, series);
+    pub(crate) fn new(kind: Kind, seed: u64, series: u64, round: u32) -> Self {
+        let settings = Series::new(kind, seed, series);
         let mut rng = Rng::new(&[seed, series, u64::from(round)]);
         let window = Duration::from_micros(rng.pick(&[0, 0, 200]));
         let sync = match rng.below(4) {
@@ -114,7 +154,7 @@ impl Plan {
             _ => rng.below(200_000),
         };
         let verifies = settings.truncates_after || round + 1 == settings.rounds || rng.percent(60);
-        Plan {
+        let mut plan = Plan {
             threads: if settings.truncates_after { 1 } else { rng.pick(&[1, 1, 2, 3, 4, 8, 16]) },
             series: settings,
             sync,
@@ -125,13 +165,34 @@ impl Plan {
             segment_bytes: 1 << (15 + rng.below(8)),
             segment_entries: rng.percent(60).then(|| 5 + rng.below(400)),
             closes_after: rng.percent(12).then(|| Duration::from_micros(rng.below(30_000))),
+            calls_max: u32::MAX,
             kill: if rng.percent(10) {
                 Kill::AfterStart(Duration::from_micros(rng.below(6_000)))
             } else {
                 Kill::AfterOpen(Duration::from_micros(micros))
             },
             verifies,
+        };
+        match kind {
+            Kind::Kill => {}
+            Kind::Cut => {
+                plan.verifies = true;
+                // The disk is small.
+                plan.segment_bytes = plan.segment_bytes.min(1 << 20);
+                plan.kill = match plan.kill {
+                    Kill::AfterOpen(_) => Kill::AfterOpen(Duration::from_micros(rng.below(30_000))),
+                    early => early,
+                };
+            }
+            Kind::Fault | Kind::Record => {
+                plan.threads = plan.threads.min(3);
+                plan.calls_max = 10 + rng.below(60) as u32;
+                plan.closes_after = None;
+                plan.segment_bytes = plan.segment_bytes.min(1 << 18);
+                plan.segment_entries = Some(5 + rng.below(40));
+            }
         }
+        plan
     }
 
     pub(crate) fn options(&self, dir: &Path) -> Options {

@@ -1,17 +1,24 @@
-//! What the log may hold after a kill, from what the child said; and the comparison with what it does hold.
+//! What the log may hold after a kill or a power cut, from what the child said; compared with what it does hold.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use casklog::{LogItem, Position, Store};
 
-use crate::plan::{OpId, Series, Value, parse_key};
-use crate::support::ensure;
-use crate::support::look::{Seen, look};
+use super::figures::Figures;
+use super::plan::{OpId, Series, Value, parse_key};
 
 /// Why the log is wrong.
 pub(crate) type Verdict = Result<(), String>;
 
-/// A call that the child announced and has not been told of.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(format!($($message)*));
+        }
+    };
+}
+
+/// A call that the child announced, and of which nobody knows whether it took effect.
 #[derive(Debug)]
 struct Call {
     /// The indexes of its entries, where the child chose them.
@@ -20,6 +27,10 @@ struct Call {
     effect: Effect,
     /// Everything before this position was acknowledged before the call began.
     above: Position,
+    /// Where its entries stand, where it returned and a power cut may have taken them back.
+    told: Vec<(u64, Position)>,
+    /// It was told so as durable, and after the cut.
+    is_late: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +51,6 @@ struct Holder {
     item: usize,
     position: Position,
     is_seen: bool,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Figures {
-    pub(crate) acknowledged: u64,
-    /// Acknowledged entries that were found.
-    pub(crate) present: u64,
-    /// Acknowledged entries that were deleted, truncated or retired before anybody looked.
-    pub(crate) taken_back: u64,
-    /// Calls that the kill cut off, and how many of them took effect.
-    pub(crate) in_doubt: u64,
-    pub(crate) in_doubt_found: u64,
 }
 
 pub(crate) struct Model {
@@ -96,7 +95,14 @@ impl Model {
     pub(crate) fn intent(&mut self, op: OpId, what: &str) {
         let mut words = what.split(' ');
         let verb = words.next();
-        let mut call = Call { puts: Vec::new(), deletes: Vec::new(), effect: Effect::None, above: self.high };
+        let mut call = Call {
+            puts: Vec::new(),
+            deletes: Vec::new(),
+            effect: Effect::None,
+            above: self.high,
+            told: Vec::new(),
+            is_late: false,
+        };
         let number = |text: &str| text.parse::<u64>().expect("the child writes numbers");
         match (verb, words.next()) {
             (Some("put"), first) => {
@@ -147,6 +153,30 @@ impl Model {
         Ok(())
     }
 
+    /// `a` before a power cut, with nothing that made it durable: it may be gone, with all that stands behind it.
+    pub(crate) fn told(&mut self, op: OpId, places: &[(u64, Position)], is_late: bool) -> Verdict {
+        let Some(call) = self.pending.get_mut(&op) else {
+            return Err(format!("{op} returned and was never called"));
+        };
+        ensure!(call.puts.len() == places.len(), "{op} put {:?} and was told {places:?}", call.puts);
+        call.told = places.to_vec();
+        call.is_late = is_late;
+        for (_, position) in places {
+            ensure!(*position > call.above, "{op} stands at {position}, before {}", call.above);
+            self.high = self.high.max(*position);
+            self.segment_high = self.segment_high.max(position.segment());
+        }
+        self.figures.undurable += places.len() as u64;
+        Ok(())
+    }
+
+    /// The power was cut: the next process goes on from what is durable. Each call that did not return may have begun a
+    /// segment, which is gone, and for which retention removed an old one.
+    pub(crate) fn power_cut(&mut self) {
+        self.high = self.live.values().map(|holder| holder.position).max().unwrap_or_default();
+        self.segment_high += 1 + self.pending.values().filter(|call| call.told.is_empty()).count() as u64;
+    }
+
     fn took_effect(&mut self, op: OpId, call: &Call, places: &[(u64, Position)]) -> Verdict {
         for (item, (index, position)) in places.iter().enumerate() {
             ensure!(
@@ -165,7 +195,11 @@ impl Model {
             if *index < self.floor {
                 self.figures.taken_back += 1;
             } else if let Some(other) = self.live.insert(*index, holder) {
-                return Err(format!("index {index} was given to {} and to {op}", other.op));
+                // What retention takes, it frees: a slow thread may come to an index that had its day.
+                let is_retired = |max| other.position.segment() + max <= self.segment_high;
+                let is_free = self.series.max_segments.is_some_and(is_retired);
+                ensure!(is_free, "index {index} was given to {} and to {op}", other.op);
+                self.forget([other]);
             }
         }
         for index in &call.deletes {
@@ -193,8 +227,7 @@ impl Model {
 
     /// Compares. Afterwards the model knows what became of every call that the kill cut off.
     pub(crate) fn verify(&mut self, store: &Store) -> Verdict {
-        let seen = look(store)?;
-        let found = self.read_all(store, &seen)?;
+        let found = self.read_all(store)?;
         let segments = store.segments();
         let first_segment = segments.first().map_or(0, |segment| segment.number);
         self.segment_high = self.segment_high.max(segments.last().map_or(0, |segment| segment.number));
@@ -211,7 +244,10 @@ impl Model {
                     self.figures.present += u64::from(!holder.is_seen);
                     holder.is_seen = true;
                 }
-                (_, Some(call)) if call.puts.get(*item).is_some_and(|asked| asked.is_none_or(|i| i == *index)) => {
+                (_, Some(call))
+                    if call.puts.get(*item).is_some_and(|asked| asked.is_none_or(|i| i == *index))
+                        && call.told.get(*item).is_none_or(|told| *told == (*index, *position)) =>
+                {
                     in_doubt.entry(*op).or_default().insert(*item, (*index, *position));
                 }
                 (holder, _) => {
@@ -222,13 +258,15 @@ impl Model {
             }
         }
         let deleted = self.account_for_missing(&found, first_segment)?;
+        self.check_no_hole(store, first_segment)?;
         self.resolve(&found, in_doubt, &deleted)?;
-        self.check_order(store, &found)?;
+        self.floors_in_doubt.retain(|floor| found.keys().next().is_none_or(|lowest| floor <= lowest));
+        self.check_views(store, &found)?;
         self.check_meta(store)
     }
 
     /// All entries by index, each compared with what its key says it must hold.
-    fn read_all(&self, store: &Store, seen: &Seen) -> Result<Found, String> {
+    fn read_all(&self, store: &Store) -> Result<Found, String> {
         let mut found = BTreeMap::new();
         for entry in store.iter() {
             let entry = entry.map_err(|e| format!("iter: {e}"))?;
@@ -240,9 +278,10 @@ impl Model {
                 Value::of(self.seed, op, item).matches(&entry),
                 "index {index} at {position} does not hold the value of {op}.{item}"
             );
+            let last = found.last_key_value().map(|(last, _)| *last);
+            ensure!(last.is_none_or(|last| last < index), "iter gave index {index} after {last:?}");
             found.insert(index, (op, item, position));
         }
-        ensure!(found.keys().eq(seen.live.keys()), "iter gives other entries the second time");
         Ok(found)
     }
 
@@ -294,6 +333,32 @@ impl Model {
         Ok(deleted)
     }
 
+    /// What a power cut took is the end of the log: nothing is missing before something that is there.
+    fn check_no_hole(&self, store: &Store, first_segment: u64) -> Verdict {
+        if self.pending.values().all(|call| call.told.is_empty()) {
+            return Ok(());
+        }
+        let (mut shown, mut last) = (BTreeSet::new(), Position::default());
+        for item in store.log_order() {
+            let item = item.map_err(|e| format!("log_order: {e}"))?;
+            last = item.position();
+            if let LogItem::Entry(entry) = item {
+                shown.insert((entry.index(), last));
+            }
+        }
+        let floor = self.floors_in_doubt.iter().copied().max().unwrap_or(0).max(self.floor);
+        for (op, call) in &self.pending {
+            for (index, position) in &call.told {
+                let is_due = *position < last && position.segment() >= first_segment && *index >= floor;
+                ensure!(
+                    !is_due || shown.contains(&(*index, *position)),
+                    "a hole: index {index} of {op} at {position} is gone, and the log goes on to {last}"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Decides each call that was cut off: it took effect as a whole, or not at all.
     fn resolve(
         &mut self,
@@ -302,11 +367,15 @@ impl Model {
         deleted: &HashSet<u64>,
     ) -> Verdict {
         let floor_high = self.floors_in_doubt.iter().copied().max().unwrap_or(0).max(self.floor);
-        for (op, call) in std::mem::take(&mut self.pending) {
+        let pending = std::mem::take(&mut self.pending);
+        let deletes: HashSet<u64> = pending.values().flat_map(|call| call.deletes.clone()).collect();
+        for (op, call) in pending {
             self.figures.in_doubt += u64::from(!call.puts.is_empty());
             let items = in_doubt.remove(&op).unwrap_or_default();
-            let hidden = |asked: &Option<u64>| asked.is_some_and(|index| index < floor_high);
+            let hidden =
+                |asked: &Option<u64>| asked.is_some_and(|index| index < floor_high || deletes.contains(&index));
             if items.is_empty() {
+                self.figures.late_gone += if call.is_late { call.told.len() as u64 } else { 0 };
                 let may_be_gone = self.series.max_segments.is_some() || call.puts.iter().all(hidden);
                 ensure!(
                     may_be_gone || !call.deletes.iter().any(|index| deleted.contains(index)),
@@ -338,13 +407,24 @@ impl Model {
         Ok(())
     }
 
-    /// The entries of one call stand together, and nothing is deleted that is shown.
-    fn check_order(&self, store: &Store, found: &Found) -> Verdict {
+    /// The other ways to look at the log agree.
+    fn check_views(&self, store: &Store, found: &Found) -> Verdict {
+        let ends = (found.keys().next().copied(), found.keys().last().copied());
+        ensure!(
+            (store.first_index(), store.last_index(), store.len()) == (ends.0, ends.1, found.len() as u64),
+            "first, last, len are {:?}, {:?}, {}; iter gave {ends:?}, {}",
+            store.first_index(),
+            store.last_index(),
+            store.len(),
+            found.len()
+        );
         let (mut shown, mut deleted) = (BTreeMap::new(), HashSet::new());
-        let (mut open, mut over) = (None, HashSet::new());
+        let (mut at, mut open, mut over) = (None, None, HashSet::new());
         for item in store.log_order() {
             let item = item.map_err(|e| format!("log_order: {e}"))?;
             let position = item.position();
+            ensure!(at.is_none_or(|at| at < position), "log_order gave {position} after {at:?}");
+            at = Some(position);
             match item {
                 LogItem::Entry(entry) => {
                     let op = parse_key(entry.key()).map(|(op, _)| op);
@@ -369,6 +449,15 @@ impl Model {
             by_index.len(),
             shown.iter().zip(&by_index).find(|(a, b)| a != b)
         );
+        let backwards = store.iter().rev().map(|entry| entry.map(|entry| entry.index()));
+        let backwards: Vec<u64> = backwards.collect::<Result<_, _>>().map_err(|e| format!("iter().rev(): {e}"))?;
+        ensure!(backwards.iter().rev().eq(found.keys()), "iter().rev() gives other entries than iter()");
+        for (index, (op, item, position)) in found.iter().step_by(1 + found.len() / 100) {
+            let entry = store.get(*index).map_err(|e| format!("get: {e}"))?;
+            let is_same = entry
+                .is_some_and(|entry| entry.position() == *position && parse_key(entry.key()) == Some((*op, *item)));
+            ensure!(is_same, "get({index}) gives another entry than iter");
+        }
         Ok(())
     }
 
