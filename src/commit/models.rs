@@ -205,6 +205,35 @@ fn a_callback_is_called_once_beside_a_writer_that_waits() {
     }
 }
 
+/// Nobody closes the log: the callback comes by itself.
+#[test]
+fn a_callback_comes_beside_a_writer_that_leads() {
+    check(2, || {
+        let commits = commits(None);
+        let other = commits.clone();
+        let other = thread::spawn(move || write_and_wait(&other));
+        let place = commits.log.write();
+        let called = Arc::new((Mutex::new(false), Condvar::new()));
+        let told = called.clone();
+        let callback = Told::Callback(Box::new(move |_: Result<()>| {
+            *told.0.lock() = true;
+            told.1.notify_all();
+        }));
+        commits.request(position(place)).unwrap();
+        match commits.tell(position(place), None, callback) {
+            Ok(_) => {
+                let mut is_called = called.0.lock();
+                while !*is_called {
+                    called.1.wait(&mut is_called);
+                }
+            }
+            Err(told) => told.tell(Ok(())),
+        }
+        other.join().unwrap();
+        commits.stop(true);
+    });
+}
+
 #[test]
 fn a_callback_is_called_once_when_the_log_is_closed_meanwhile() {
     check(2, || {
