@@ -213,7 +213,7 @@ fn a_callback_comes_beside_a_writer_that_leads() {
         let other = commits.clone();
         let other = thread::spawn(move || write_and_wait(&other));
         let place = commits.log.write();
-        let called = Arc::new((Mutex::new(false), Condvar::new()));
+        let called = Arc::new((Mutex::<bool>::default(), Condvar::new()));
         let told = called.clone();
         let callback = Told::Callback(Box::new(move |_: Result<()>| {
             *told.0.lock() = true;

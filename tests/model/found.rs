@@ -137,3 +137,21 @@ fn the_log_order_shows_the_deletion_of_an_entry_that_retention_took() {
     write(&mut ops);
     holds(Case { setup: Setup { max_segments: Some(3), ..PLAIN }, ops });
 }
+
+/// A segment with nothing but a deletion is retired, and so is that of the entry, which was shown.
+#[test]
+fn the_log_order_does_not_pass_over_deletions_that_retention_took() {
+    holds(Case {
+        setup: Setup { segment_bytes: 16384, max_segments: Some(5), ..PLAIN },
+        ops: vec![
+            One(Put(At(0), 0, 0)),
+            Batch(vec![Delete(Behind(0)), Set(1, 40000), Put(Ahead(0), 0, 0), Put(Ahead(1), 0, 0)]),
+            One(Delete(Behind(0))),
+            HoldLog(4),
+            One(Put(Ahead(0), 0, 0)),
+            Append(0, 0),
+            One(Put(At(5), 0, 0)),
+            One(Put(At(0), 0, 0)),
+        ],
+    });
+}
