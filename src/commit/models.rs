@@ -134,18 +134,22 @@ fn a_failed_sync_is_told_to_all_and_is_the_last() {
     check(2, || writers(3, Some(1)));
 }
 
-/// Somebody else's sync or write fails, of a rotated segment for instance, while writers wait for theirs.
+/// Somebody else's sync or write fails, of a rotated segment for instance, while three writers wait for theirs: the one
+/// that is woken to lead may find the log failed.
 #[test]
 fn a_failure_elsewhere_is_told_to_all() {
     check(2, || {
         let commits = commits(None);
-        let others: Vec<_> = (0..2)
-            .map(|_| {
-                let commits = commits.clone();
-                thread::spawn(move || write_and_wait(&commits))
-            })
-            .collect();
-        commits.log.has_failed.store(true, Ordering::Release);
+        let spawn = |run: fn(&Commits<Model>)| {
+            let commits = commits.clone();
+            thread::spawn(move || run(&commits))
+        };
+        let others = [
+            spawn(write_and_wait),
+            spawn(write_and_wait),
+            spawn(|commits| commits.log.has_failed.store(true, Ordering::Release)),
+        ];
+        write_and_wait(&commits);
         others.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
