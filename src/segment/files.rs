@@ -1,6 +1,5 @@
 //! A bounded set of open descriptors.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,12 +14,13 @@ use crate::fs::{Access, File, Fs};
 pub(crate) struct Files {
     fs: Arc<dyn Fs>,
     open: Mutex<LruCache<u32, Arc<dyn File>>>,
+    max_open: usize,
 }
 
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>, max_open: usize) -> Self {
-        let max_open = NonZeroUsize::new(max_open).unwrap_or(NonZeroUsize::MIN);
-        Files { fs, open: Mutex::new(LruCache::new(max_open)) }
+        // Not a cache with a bound of its own: it would take the memory for all descriptors at once.
+        Files { fs, open: Mutex::new(LruCache::unbounded()), max_open }
     }
 
     /// The file of the segment with this id, opened outside the lock where it is not open yet.
@@ -32,7 +32,11 @@ impl Files {
             std::io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
             _ => Error::io("open", path, source),
         })?;
-        self.open.lock().put(id, file.clone());
+        let mut open = self.open.lock();
+        open.put(id, file.clone());
+        if open.len() > self.max_open {
+            open.pop_lru();
+        }
         Ok(file)
     }
 

@@ -1,0 +1,35 @@
+//! F2: one segment with right checksums and any contents, as a log of its own: read in every mode, without a panic,
+//! and in the same way by all that reads.
+
+use std::collections::BTreeMap;
+
+use super::common::{MODES, copy, is_loss, look, options};
+use super::image::{disk, repair_segment, segment_name};
+
+pub fn run(data: &[u8]) {
+    let [flags, segment @ ..] = data else { return };
+    let mut segment = segment[..segment.len().min(1 << 17)].to_vec();
+    if flags & 1 != 0 {
+        repair_segment(&mut segment);
+    }
+    let fs = disk(&BTreeMap::from([(segment_name(1), segment)]));
+    for mode in MODES {
+        let fs = copy(&fs);
+        match options(&fs).recovery(mode).open() {
+            Ok(store) => {
+                let (entries, is_lossy) = look(&store);
+                let verified = store.verify().expect("nothing fails here");
+                let is_damaged = store.recovery_report().is_damaged();
+                assert!(!is_lossy || is_damaged || verified.is_damaged(), "{mode:?}: verify finds nothing");
+                if store.writable().is_ok() && store.append("k", "v").is_ok() {
+                    store.close().expect("nothing fails here");
+                    let again = options(&fs).recovery(mode).open().expect("what was closed opens");
+                    let (now, _) = look(&again);
+                    let kept = entries.iter().all(|(index, entry)| now.get(index) == Some(entry));
+                    assert!(kept, "{mode:?}: an entry is gone after a reopen");
+                }
+            }
+            Err(error) => assert!(is_loss(&error) || matches!(error, casklog::Error::TornTail { .. }), "{error:?}"),
+        }
+    }
+}
