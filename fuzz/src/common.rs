@@ -32,6 +32,9 @@ pub(crate) fn copy(fs: &SimFs) -> SimFs {
 
 /// Whether an error says that something of the log is lost, and where.
 pub(crate) fn is_loss(error: &Error) -> bool {
+    if let Error::ReadOnly { cause } = error {
+        return is_loss(cause);
+    }
     matches!(error, Error::Damaged { .. } | Error::Missing { .. } | Error::Lost { .. } | Error::Unsupported { .. })
 }
 

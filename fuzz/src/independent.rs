@@ -22,15 +22,16 @@ pub fn agree(fs: &SimFs, with: impl Fn(&SimFs) -> casklog::Options) -> Result<bo
     let fs = copy(fs);
     let files = files_of(&fs);
     let said = reader::read(&files, "segment_");
-    let opened = with(&fs).recovery(RecoveryMode::TornTail).open();
-    let said = match (said, &opened) {
+    // The one mode that reads all records of sealed segments, too.
+    let strict = with(&disk(&files)).recovery(RecoveryMode::Strict).open();
+    let said = match (said, &strict) {
         (Err(_), Err(Error::Unsupported { .. })) => return Ok(false),
         (Ok(log), Err(Error::Damaged { .. } | Error::Missing { .. })) if log.damaged => return Ok(true),
-        (Ok(log), Ok(_)) if !log.damaged => log,
+        (Ok(log), Ok(_) | Err(Error::TornTail { .. })) if !log.damaged => log,
         (said, Ok(store)) => return Err(format!("reader {said:?}, crate {:?}", store.recovery_report())),
         (said, Err(error)) => return Err(format!("reader {said:?}, crate {error:?}")),
     };
-    let store = opened.map_err(|error| error.to_string())?;
+    let store = with(&fs).recovery(RecoveryMode::TornTail).open().map_err(|error| format!("{error:?}"))?;
     let (entries, _) = look(&store);
     let report = store.recovery_report();
     let meta: BTreeMap<_, _> = store.all_meta();

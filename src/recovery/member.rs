@@ -261,6 +261,10 @@ impl Judge<'_> {
             reason: why.to_string(),
             is_missing: false,
         });
+        if found.log_number != scan.log_number() {
+            // A resume was lost: what stands behind is read by the number that it bears.
+            scan.resumes.push((found.at - 1, found.log_number));
+        }
         scan.resume_at(found.at, found.log_number);
         Ok(true)
     }

@@ -194,7 +194,8 @@ fn end_in(
 ) -> Result<()> {
     let path = last.member.path.clone();
     let file = open(dir, &path)?;
-    let from = kept_from(&last, durable).min(last.end);
+    // A gap segment was durable before it replaced another, and its end is not where its bytes end.
+    let from = if last.segment.gap.is_some() { last.end } else { kept_from(&last, durable).min(last.end) };
     report.written_back_bytes += write_kept(&file, &last, from)?;
     let erased = if last.ends_clean { 0 } else { erase(&file, &path, last.end)? };
     if let Some((at, reason)) = torn {

@@ -159,9 +159,15 @@ impl Segment {
         Error::damaged(&self.path, offset.into(), "the file ends inside a record")
     }
 
+    /// Reads ahead of what is asked for, so that a file may end inside: zeros stand for what it does not have, and fail
+    /// the checksum of the record that they belong to.
     pub(super) fn fill(&self, file: &dyn File, at: u32, bytes: &mut [u8]) -> Result<()> {
         let read = file.read_at(bytes, at.into()).map_err(|e| Error::io("read", &self.path, e))?;
-        if read < bytes.len() { Err(self.cut_short(at)) } else { Ok(()) }
+        if read == 0 && !bytes.is_empty() {
+            return Err(self.cut_short(at));
+        }
+        bytes[read..].fill(0);
+        Ok(())
     }
 
     /// The record that starts at `offset`, within `bytes` from there on.

@@ -39,7 +39,7 @@ pub struct Later(pub String);
 pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
     let slots = manifest(files.get(&format!("{prefix}manifest")));
     let counts = slots.iter().max_by_key(|slot| slot.generation);
-    let first = counts.map_or(0, |slot| slot.first);
+    let first = counts.map(|slot| slot.first);
     let mut all = BTreeMap::new();
     for (name, bytes) in files {
         let Some(number) = number_of(name, prefix) else { continue };
@@ -49,6 +49,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         }
     }
     let id = counts.map(|slot| slot.id).filter(|id| *id != [0; 16]).or_else(|| commonest(&all));
+    let missing = counts.is_some_and(|slot| slot.last > 0 && !all.contains_key(&slot.last));
     all.retain(|_, segment| Some(segment.id) == id);
     let mut heads = BTreeMap::new();
     for (&number, segment) in &all {
@@ -59,7 +60,6 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
 
     let mut log = Log { w: slots.iter().map(|slot| slot.w).max().unwrap_or_default(), ..Log::default() };
     log.w = heads.values().map(|head| head.w).chain([log.w]).max().unwrap_or_default();
-    let missing = counts.is_some_and(|slot| slot.last > 0 && number_missing(files, prefix, slot.last));
     for link in chain(&heads, first) {
         let Some(segment) = all.get(&link.number).filter(|_| !link.hole) else { break };
         let scanned = segment.scan(link.known).map_err(|_| Later(link.number.to_string()))?;
@@ -106,16 +106,18 @@ struct Link {
 }
 
 /// The segments of the log from the first on: section 10.
-fn chain(heads: &BTreeMap<u64, Head>, first: u64) -> Vec<Link> {
+fn chain(heads: &BTreeMap<u64, Head>, first: Option<u64>) -> Vec<Link> {
     let mut chain = Vec::new();
     let mut next = heads.last_key_value().map(|(&number, head)| (number, None, head));
     while let Some((number, known, head)) = next {
-        let before = head.predecessor.filter(|&(before, _)| before >= first && before < number);
+        let before = head.predecessor.filter(|&(before, _)| before >= first.unwrap_or(1) && before < number);
         next = before.and_then(|(before, end)| heads.get(&before).map(|head| (before, Some(end), head)));
-        let hole = before.is_some() && next.is_none();
+        let mut hole = before.is_some() && next.is_none();
         if hole {
             // What stands before a missing segment goes on as far as it can.
             next = heads.range(..number).next_back().map(|(&lower, head)| (lower, None, head));
+            // Without a manifest nobody knows where the log begins.
+            hole &= first.is_some() || next.is_some();
         }
         chain.push(Link { number, known, hole });
     }
@@ -139,7 +141,8 @@ fn manifest(bytes: Option<&Vec<u8>>) -> Vec<Slot> {
         let Some(slot) = bytes.and_then(|bytes| bytes.get(place * 4096..)).filter(|slot| slot.len() >= 92) else { continue };
         let generation = u64_at(slot, 16);
         let good = slot.starts_with(b"caskman\n") && crc32(&slot[..88]) == u32_at(slot, 88) && u16_at(slot, 8) == 2;
-        if good && generation % 2 == place as u64 {
+        let fits = [40, 48, 56, 72, 80].iter().all(|&at| u64_at(slot, at) >> 32 == 0);
+        if good && fits && generation % 2 == place as u64 {
             slots.push(Slot {
                 generation,
                 id: slot[24..40].try_into().expect("16 bytes"),
@@ -157,10 +160,6 @@ fn number_of(name: &str, prefix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(".log")?;
     let number = (digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok());
     number.flatten().filter(|number| (1..1 << 32).contains(number))
-}
-
-fn number_missing(files: &Files, prefix: &str, number: u64) -> bool {
-    !files.keys().any(|name| number_of(name, prefix) == Some(number))
 }
 
 fn commonest(all: &BTreeMap<u64, Segment<'_>>) -> Option<[u8; 16]> {

@@ -1,0 +1,72 @@
+//! Every byte of every file, each bit flipped, and overwritten.
+
+use std::path::Path;
+
+use crate::log::{Entry, Log, each, log};
+
+/// What becomes of a byte: a bit flipped, or zeros, or ones.
+fn mutant(byte: u8, way: usize) -> u8 {
+    match way {
+        0..8 => byte ^ 1 << way,
+        8 => 0,
+        _ => 0xff,
+    }
+}
+
+const WAYS: usize = 10;
+
+fn every_byte(log: &Log, sample: usize) {
+    for path in log.fs.list_all().into_iter().filter(|path| !path.ends_with("segment_lock")) {
+        let path = Path::new("/").join(path);
+        let bytes = log.fs.read_file(&path).unwrap();
+        let name = format!("{}, {}", log.words, path.display());
+        // The manifest is zeros but for the beginnings of its slots.
+        let is_manifest = path.ends_with("segment_manifest");
+        each(&name, bytes.len() * WAYS, sample, |case| {
+            let (at, way) = (case / WAYS, case % WAYS);
+            let changed = mutant(bytes[at], way);
+            if changed == bytes[at] || (is_manifest && at % 4096 >= 128 && way != at % WAYS) {
+                return;
+            }
+            one(log, &path, at, changed);
+        });
+    }
+}
+
+fn one(log: &Log, path: &Path, at: usize, changed: u8) {
+    let words = || format!("{} byte {at} is {changed:02x}", path.display());
+    let seen = log.examine(&log.changed(path, |bytes| bytes[at] = changed), false, &words);
+    let Some((end, _)) = log.ends.get(path) else {
+        assert!(seen.lost.is_empty(), "{}, {}: the manifest is no data", log.words, words());
+        return;
+    };
+    let number: u64 = path.to_str().unwrap()[path.to_str().unwrap().len() - 24..][..20].parse().unwrap();
+    let at = at as u64;
+    let here = |entry: &Entry| entry.position.segment() == number && (entry.position.offset()..entry.end).contains(&at);
+    let hit = self::hit(log, here);
+    let is_reported = seen.is_reported_at(path, at);
+    let reports = (&seen.strict, &seen.verified.as_ref().map(|verified| &verified.damage));
+    if let Some(index) = hit {
+        assert!(seen.lost == [index], "{}, {}: of entry {index}; lost are {:?}", log.words, words(), seen.lost);
+        assert!(is_reported, "{}, {}: of entry {index}: {reports:?}", log.words, words());
+    } else if at >= *end {
+        assert!(seen.lost.is_empty(), "{}, {}: behind the records; lost {:?}", log.words, words(), seen.lost);
+    } else if at >= 64 && at + 60 < *end {
+        // Watermarks, deletions, metadata, head stamps.
+        assert!(is_reported, "{}, {}: of no entry: {reports:?}", log.words, words());
+    }
+}
+
+fn hit(log: &Log, here: impl Fn(&Entry) -> bool) -> Option<u64> {
+    log.entries.iter().find(|(_, entry)| here(entry)).map(|(index, _)| *index)
+}
+
+#[test]
+fn no_changed_byte_of_a_closed_store_goes_unnoticed() {
+    every_byte(&log(true), 61);
+}
+
+#[test]
+fn no_changed_byte_of_a_killed_store_goes_unnoticed() {
+    every_byte(&log(false), 61);
+}

@@ -1,0 +1,225 @@
+//! A store of four segments and two hundred records, and the one place that says what a damaged copy may show.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use casklog::fs::sim::{Fate, SimFs};
+use casklog::{Error, Options, Position, Reader, RecoveryMode, Verified};
+
+use crate::numbers::Numbers;
+
+pub(crate) struct Entry {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    pub(crate) position: Position,
+    /// The offset behind its record.
+    pub(crate) end: u64,
+}
+
+/// The bytes of a record, all in one fragment: header, array, index, key, value.
+fn record_bytes(index: u64, key: &[u8], value: &[u8]) -> u64 {
+    11 + 1 + if index < 128 { 1 } else { 2 } + 2 + key.len() as u64 + 2 + value.len() as u64
+}
+
+pub(crate) struct Log {
+    pub(crate) words: &'static str,
+    pub(crate) fs: SimFs,
+    /// As it was when half of it was written.
+    pub(crate) before: SimFs,
+    pub(crate) entries: BTreeMap<u64, Entry>,
+    /// Indexes whose entry was deleted.
+    deleted: Vec<u64>,
+    /// Where the records of each segment end, and whether it is sealed.
+    pub(crate) ends: BTreeMap<PathBuf, (u64, bool)>,
+}
+
+pub(crate) fn options(fs: &SimFs) -> Options {
+    let options = Options::new("/log").fs(Arc::new(fs.clone())).background(false).mapped(false).preallocate(false);
+    options.segment_entries(50)
+}
+
+/// What a running system sees, on a file system of its own.
+pub(crate) fn copy(fs: &SimFs) -> SimFs {
+    fs.crash_at(fs.ops(), &mut |_| Fate::Kept)
+}
+
+/// Closed, or killed a while after the last write.
+pub(crate) fn log(is_clean: bool) -> Log {
+    let (fs, mut numbers) = (SimFs::new(), Numbers(5));
+    let store = options(&fs).open().unwrap();
+    let (mut entries, mut before) = (BTreeMap::new(), SimFs::new());
+    for number in 0..196_u64 {
+        let length = 90 + numbers.below(80) as usize;
+        let (key, value) = (format!("key {}", number % 20).into_bytes(), numbers.bytes(length));
+        let written = store.append_bytes(&key, &value).unwrap();
+        let end = written.position.offset() + record_bytes(written.index, &key, &value);
+        entries.insert(written.index, Entry { key, value, position: written.position, end });
+        match number {
+            60 => store.put_meta("vote", "n1").unwrap(),
+            70 => drop(store.delete(20).unwrap()),
+            100 => before = copy(&fs),
+            150 => drop(store.delete(140).unwrap()),
+            _ => {}
+        }
+    }
+    let deleted = vec![20, 140];
+    entries.retain(|index, _| !deleted.contains(index));
+    store.idle().unwrap();
+    let infos = store.segments();
+    let ends = infos.iter().map(|info| (info.path.clone(), (info.bytes, info.is_sealed))).collect();
+    let fs = if is_clean {
+        store.close().unwrap();
+        copy(&fs)
+    } else {
+        copy(&fs.killed())
+    };
+    Log { words: if is_clean { "closed" } else { "killed" }, fs, before, entries, deleted, ends }
+}
+
+/// What a damaged copy showed.
+pub(crate) struct Seen {
+    pub(crate) strict: Option<Error>,
+    /// Entries that cannot be had; all are reported.
+    pub(crate) lost: Vec<u64>,
+    /// They are all that there was behind a place.
+    at_end: bool,
+    /// None where the log does not open at all.
+    pub(crate) verified: Option<Verified>,
+}
+
+impl Seen {
+    /// Whether open and `verify` report damage that covers this byte.
+    pub(crate) fn is_reported_at(&self, path: &Path, at: u64) -> bool {
+        let by_open = match &self.strict {
+            Some(Error::Damaged { path: named, at: from, .. }) => named == path && *from <= at,
+            _ => false,
+        };
+        let covers = |damage: &casklog::Damage| damage.path == path && damage.bytes.0 <= at && at < damage.bytes.1.max(damage.bytes.0 + 1);
+        let verified = self.verified.as_ref().filter(|_| !self.at_end || self.lost.is_empty());
+        by_open && verified.is_none_or(|verified| verified.damage.iter().any(covers))
+    }
+}
+
+fn is_loss(error: &Error) -> bool {
+    matches!(error, Error::Damaged { .. } | Error::Missing { .. } | Error::Lost { .. } | Error::Unsupported { .. })
+}
+
+impl Log {
+    pub(crate) fn changed(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> SimFs {
+        let fs = copy(&self.fs);
+        let mut bytes = fs.read_file(path).unwrap();
+        change(&mut bytes);
+        fs.write_file(path, &bytes);
+        fs
+    }
+
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        self.ends.keys().cloned().collect()
+    }
+
+    /// Whether a fault in these bytes takes the last watermark of a killed store with it: then nothing is left that
+    /// says what had been acknowledged behind the watermark before.
+    pub(crate) fn is_undecidable(&self, path: &Path, to: usize) -> bool {
+        let last = self.ends.last_key_value();
+        self.words == "killed" && last.is_some_and(|(last, (end, _))| last == path && to as u64 > end - 22)
+    }
+
+    /// Opens a copy in every way that matters and reads all of it. Panics where an entry is wrong, or gone without a
+    /// report, unless that cannot be known: then the log may end early.
+    pub(crate) fn examine(&self, fs: &SimFs, undecidable: bool, words: &dyn Fn() -> String) -> Seen {
+        let strict = match options(&copy(fs)).recovery(RecoveryMode::Strict).open() {
+            Ok(store) => {
+                let (lost, came_back, _) = self.read(&store, undecidable, words);
+                let is_whole = lost.is_empty() && !came_back;
+                assert!(is_whole || undecidable, "{}, {}: strict does not see {lost:?}", self.words, words());
+                None
+            }
+            Err(error) => {
+                let is_typed = is_loss(&error) || matches!(error, Error::TornTail { .. });
+                assert!(is_typed, "{}, {}: strict: {error:?}", self.words, words());
+                Some(error)
+            }
+        };
+        let reader = match options(fs).open_read_only() {
+            Ok(reader) => reader,
+            Err(error) => {
+                assert!(is_loss(&error) && strict.is_some(), "{}, {}: {error:?}", self.words, words());
+                return Seen { strict, lost: self.entries.keys().copied().collect(), at_end: true, verified: None };
+            }
+        };
+        let (lost, came_back, verified) = self.read(&reader, undecidable, words);
+        let is_seen = lost.is_empty() && !came_back || strict.is_some() || undecidable;
+        assert!(is_seen, "{}, {}: strict opens though {lost:?} are gone", self.words, words());
+        let at_end = self.is_end(&lost);
+        Seen { strict, lost, at_end, verified: Some(verified) }
+    }
+
+    /// Whether these are all entries behind a place.
+    fn is_end(&self, lost: &[u64]) -> bool {
+        self.entries.range(lost.first().copied().unwrap_or(u64::MAX)..).count() == lost.len()
+    }
+
+    /// The entries that cannot be had, and whether deletions were lost. `get`, `iter` and `verify` must agree.
+    fn read(&self, log: &Reader, undecidable: bool, words: &dyn Fn() -> String) -> (Vec<u64>, bool, Verified) {
+        let verified = log.verify().unwrap();
+        let is_reported = undecidable || log.recovery_report().is_damaged() || verified.is_damaged();
+        let (mut lost, mut iterated, mut failed) = (Vec::new(), Vec::new(), false);
+        for (index, entry) in &self.entries {
+            match log.get(*index) {
+                Ok(Some(found)) => {
+                    let same = found.key() == entry.key && found.bytes().is_ok_and(|bytes| bytes == entry.value);
+                    let same = same && found.position() == entry.position;
+                    assert!(same, "{}, {}: get({index}) is wrong", self.words, words());
+                }
+                Ok(None) => {
+                    assert!(is_reported, "{}, {}: {index} is silently gone", self.words, words());
+                    lost.push(*index);
+                }
+                Err(error) => {
+                    assert!(is_loss(&error), "{}, {}: get({index}): {error:?}", self.words, words());
+                    lost.push(*index);
+                }
+            }
+        }
+        for entry in log.iter() {
+            match entry {
+                Ok(found) => iterated.push((found.index(), found.key().to_vec(), found.bytes().unwrap().to_vec())),
+                Err(error) => {
+                    assert!(is_loss(&error), "{}, {}: iter: {error:?}", self.words, words());
+                    failed = true;
+                }
+            }
+        }
+        let came_back = iterated.iter().any(|(index, ..)| self.deleted.contains(index));
+        for (index, key, value) in &iterated {
+            let same = self.entries.get(index).is_some_and(|entry| entry.key == *key && entry.value == *value);
+            assert!(same || self.deleted.contains(index), "{}, {}: iter shows {index}", self.words, words());
+        }
+        let expected = self.entries.keys().filter(|index| !lost.contains(index));
+        let shown = iterated.iter().map(|(index, ..)| index).filter(|index| !self.deleted.contains(index));
+        let (expected, shown): (Vec<_>, Vec<_>) = (expected.collect(), shown.collect());
+        assert!(expected == shown, "{}, {}: get has {expected:?}, iter {shown:?}", self.words, words());
+        let is_bad = !lost.is_empty() || came_back;
+        assert!(!is_bad || is_reported, "{}, {}: {lost:?} are not reported", self.words, words());
+        // They read up to the end that open found: a hole at the very end is the report's to tell.
+        let at_end = self.is_end(&lost);
+        assert!(at_end || !undecidable || verified.is_damaged(), "{}, {}: a hole: {lost:?}", self.words, words());
+        assert!(!is_bad || at_end || verified.is_damaged(), "{}, {}: verify finds nothing", self.words, words());
+        assert!(lost.is_empty() || at_end || failed, "{}, {}: iter passes over {lost:?}", self.words, words());
+        (lost, came_back, verified)
+    }
+}
+
+/// Runs the cases of a sample, or all of them, on two threads; says how many.
+pub(crate) fn each(name: &str, count: usize, sample: usize, case: impl Fn(usize) + Sync) {
+    let step = if std::env::var_os("CASKLOG_DAMAGE_ALL").is_some() { 1 } else { sample };
+    let started = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let case = &case;
+            scope.spawn(move || (half * step..count).step_by(2 * step).for_each(case));
+        }
+    });
+    println!("{name}: {} of {count}, {:?}", count.div_ceil(step), started.elapsed());
+}

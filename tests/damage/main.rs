@@ -1,0 +1,13 @@
+//! Bytes and sectors that a disk has changed: nothing is lost silently, nothing is wrong, nothing panics, and all that
+//! reads reports the damage.
+//!
+//! By default a sample; `CASKLOG_DAMAGE_ALL=1 cargo test --release --test damage -- --nocapture` takes all.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod bytes;
+mod files;
+mod log;
+#[path = "../common/numbers.rs"]
+mod numbers;
+mod sectors;

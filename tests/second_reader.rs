@@ -1,0 +1,119 @@
+//! A second reader, written from FORMAT.md alone, says the same of a log as the crate: entries, metadata, where it ends,
+//! and whether acknowledged bytes are damaged.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(dead_code, unreachable_pub, reason = "the targets belong to a crate of their own")]
+
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+#[path = "common/numbers.rs"]
+mod numbers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use casklog::fs::sim::SimFs;
+use casklog::{Batch, Checksum, Options, Store, SyncPolicy};
+use numbers::Numbers;
+use targets::independent::agree;
+
+fn options(fs: &SimFs, seed: u64) -> Options {
+    let options = Options::new("/log")
+        .fs(Arc::new(fs.clone()))
+        .background(false)
+        .mapped(false)
+        .preallocate(seed % 2 == 0)
+        .segment_bytes(if seed % 3 == 0 { 1 << 17 } else { 1 << 11 })
+        .checksum(if seed % 5 < 2 { Checksum::Crc64 } else { Checksum::Crc32 })
+        .key_index(seed % 7 == 0)
+        .sync_align(if seed % 11 == 0 { 512 } else { 0 });
+    let options = if seed % 4 == 0 { options.sync(SyncPolicy::None) } else { options };
+    if seed % 6 == 0 { options.max_segments(4) } else { options }
+}
+
+/// Any of what may be done; errors are as good as any outcome.
+fn act(store: &Store, numbers: &mut Numbers) {
+    let index = numbers.below(40);
+    let length = if numbers.percent(5) { 40_000 } else { numbers.below(300) as usize };
+    let value = numbers.bytes(length);
+    match numbers.below(20) {
+        0..9 => drop(store.append_bytes("k", value)),
+        9 => drop(store.write_bytes(1000 + index * 7, "other", value)),
+        10 | 11 => drop(store.delete(index)),
+        12 => drop(store.truncate_after(index + 10)),
+        13 => drop(store.truncate_before(index / 4)),
+        14 => drop(store.reset_to(index)),
+        15 => drop(store.put_meta([index as u8 % 4], value.get(..30).unwrap_or(b"small"))),
+        16 => drop(store.delete_meta([index as u8 % 4])),
+        17 => drop(store.idle()),
+        18 => drop(store.rotate()),
+        _ => {
+            let mut batch = Batch::new();
+            let next = store.next_index().unwrap();
+            batch.put_bytes(next, "b", &value).put_bytes(next + 1, "b", "small").delete(index).put_meta("batch", [1]);
+            drop(store.write_batch(&batch));
+        }
+    }
+}
+
+fn check(fs: &SimFs, seed: u64, words: &dyn Fn() -> String) -> bool {
+    agree(fs, |fs| options(fs, seed)).unwrap_or_else(|difference| panic!("seed {seed}, {}: {difference}", words()))
+}
+
+/// Closed, killed, and cut by power at any operation; then with a byte changed or a file gone.
+#[test]
+fn both_readers_agree() {
+    let seeds = std::env::var("CASKLOG_READER_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
+    let (mut states, mut damaged) = (0, 0);
+    for seed in 0..seeds {
+        let (mut fs, mut numbers) = (SimFs::new(), Numbers(seed));
+        for _ in 0..2 {
+            let store = options(&fs, seed).open().unwrap();
+            for _ in 0..20 {
+                act(&store, &mut numbers);
+                if numbers.percent(20) {
+                    check(&fs.killed(), seed, &|| "killed".to_owned());
+                    states += 1;
+                }
+            }
+            for found in fs.crash_images(numbers.below(fs.ops() as u64 + 1) as usize, 12, seed) {
+                check(&found, seed, &|| found.origin());
+                states += 1;
+            }
+            if numbers.percent(50) {
+                store.close().unwrap();
+            }
+            fs = fs.killed();
+            check(&fs, seed, &|| "at the end".to_owned());
+        }
+        let files: Vec<PathBuf> = fs.list_all().into_iter().filter(|path| !path.ends_with("segment_lock")).collect();
+        for _ in 0..30 {
+            let found = targets::image::disk(&targets::image::files_of(&fs));
+            let path = &files[numbers.below(files.len() as u64) as usize];
+            let mut bytes = fs.read_file(path).unwrap();
+            let words = match numbers.below(8) {
+                0 => {
+                    found.remove_file(path);
+                    format!("without {}", path.display())
+                }
+                1 => {
+                    bytes.truncate(numbers.below(bytes.len() as u64 + 1) as usize);
+                    found.write_file(path, &bytes);
+                    format!("{} cut to {}", path.display(), bytes.len())
+                }
+                _ if bytes.is_empty() => continue,
+                _ => {
+                    let at = numbers.below(bytes.len() as u64) as usize;
+                    bytes[at] ^= 1 << numbers.below(8);
+                    found.write_file(path, &bytes);
+                    format!("byte {at} of {}", path.display())
+                }
+            };
+            damaged += u64::from(check(&found, seed, &|| words.clone()));
+            states += 1;
+        }
+    }
+    println!("{states} states, {damaged} of them damaged");
+    assert!(damaged > 0);
+}
