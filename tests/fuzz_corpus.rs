@@ -24,24 +24,3 @@ fn every_input_of_every_corpus_passes() {
         println!("{name}: {} inputs", paths.len());
     }
 }
-
-#[test]
-fn zz_debug() {
-    let Some(path) = std::env::var_os("FUZZ_INPUT") else { return };
-    let input = std::fs::read(path).unwrap();
-    let (_, files) = targets::image::files(&input);
-    for (name, bytes) in &files { println!("DBG {name} {}", bytes.len()); }
-    println!("DBG reader {:?}", targets::reader::read(&files, "segment_"));
-    use casklog::RecoveryMode::*;
-    for recover in [false, true] {
-      for mode in [Strict, TornTail, PointInTime, Salvage] {
-        let fs = targets::image::disk(&files);
-        let o = || casklog::Options::new("/log").fs(std::sync::Arc::new(fs.clone())).background(false).segment_bytes(1<<16).preallocate(false).mapped(false);
-        if recover { println!("DBG {:?}", o().unsafe_recover()); }
-        let w: Vec<_> = targets::image::files_of(&fs).iter().map(|(n, b)| (n.clone(), b.len())).collect();
-        println!("DBG {w:?}");
-        match o().recovery(mode).open() { Ok(s) => println!("DBG {mode:?} {:?}", s.recovery_report()), Err(e) => println!("DBG {mode:?} {e:?}") }
-        println!("DBG ro {:?}", o().recovery(mode).open_read_only().map(|r| r.recovery_report().clone()));
-      }
-    }
-}

@@ -244,3 +244,12 @@ fn idleness_at_the_end_of_the_prepared_space_stops_nothing() {
         store.close().unwrap();
     }
 }
+
+/// Room for all descriptors was once taken at once.
+#[test]
+fn any_number_of_open_files_is_a_limit_and_no_reservation() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = casklog::Options::new(dir.path()).max_open_files(usize::MAX).open().unwrap();
+    store.append("k", "v").unwrap();
+    store.close().unwrap();
+}

@@ -41,6 +41,11 @@ pub(crate) fn is_loss(error: &Error) -> bool {
 /// Reads everything in every way, and compares the ways. Entries that cannot be read are errors that say so; `true`
 /// says that there were any.
 pub(crate) fn look(log: &Reader) -> (Entries, bool) {
+    look_at(log, false)
+}
+
+/// As [`look`]. Made-up records under right checksums may contradict each other; then the counts may, too.
+pub(crate) fn look_at(log: &Reader, is_forged: bool) -> (Entries, bool) {
     let (mut entries, mut is_lossy) = (Entries::new(), false);
     for entry in log.iter() {
         match entry {
@@ -64,7 +69,7 @@ pub(crate) fn look(log: &Reader) -> (Entries, bool) {
         assert!(log.contains(*index), "contains({index})");
     }
     let backwards = log.iter().rev().filter_map(Result::ok).map(|entry| entry.index());
-    if !is_lossy {
+    if !is_lossy && !is_forged {
         assert!(backwards.eq(entries.keys().rev().copied()), "iter().rev() differs");
         assert_eq!(log.len(), entries.len() as u64, "len");
         assert_eq!(log.first_index(), entries.keys().next().copied(), "first_index");

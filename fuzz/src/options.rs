@@ -40,7 +40,8 @@ fn any(u: &mut Unstructured<'_>, fs: &SimFs) -> arbitrary::Result<Options> {
             4 => options.max_segments(number(u)?),
             5 => options.max_bytes(number(u)?),
             6 => options.max_age(duration(u)?),
-            7 => options.index_order([IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential][u.int_in_range(0..=2)?]),
+            7 => options
+                .index_order([IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential][u.int_in_range(0..=2)?]),
             8 => options.first_index(number(u)?),
             9 => options.sync(SyncPolicy::None),
             10 => options.sync(SyncPolicy::Immediate),

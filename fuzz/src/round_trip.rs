@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arbitrary::{Arbitrary, Unstructured};
 use casklog::format::{
     Expect, Footer, Framer, Gap, HeadStamp, Header, KeyAt, Kind, Manifest, MetaRecord, Next, Part, Predecessor,
-    RecordType, Resume, Run, State, Tombstone, Trailer, Truncation, TruncationAt, TombstoneAt, footer_locate,
+    RecordType, Resume, Run, State, Tombstone, TombstoneAt, Trailer, Truncation, TruncationAt, footer_locate,
     read_fragment,
 };
 use casklog::{Checksum, IndexOrder, Position};

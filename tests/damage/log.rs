@@ -95,7 +95,9 @@ impl Seen {
             Some(Error::Damaged { path: named, at: from, .. }) => named == path && *from <= at,
             _ => false,
         };
-        let covers = |damage: &casklog::Damage| damage.path == path && damage.bytes.0 <= at && at < damage.bytes.1.max(damage.bytes.0 + 1);
+        let covers = |damage: &casklog::Damage| {
+            damage.path == path && damage.bytes.0 <= at && at < damage.bytes.1.max(damage.bytes.0 + 1)
+        };
         let verified = self.verified.as_ref().filter(|_| !self.at_end || self.lost.is_empty());
         by_open && verified.is_none_or(|verified| verified.damage.iter().any(covers))
     }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod again;
 mod bytes;
 mod files;
 mod log;

@@ -29,6 +29,8 @@ pub struct Log {
     pub w: Position,
     /// Acknowledged bytes are lost: what is here is what stands before.
     pub damaged: bool,
+    /// The file that the manifest names last is not there, or has no good header.
+    pub lacks_last: bool,
 }
 
 /// A file is of a later version: touch nothing.
@@ -75,6 +77,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         let from = if segment.number == log.end.0 { log.end.1 } else { 0 };
         log.w = log.w.max(segment.evidence(from));
     }
+    log.lacks_last = missing;
     log.damaged = missing || log.end < log.w;
     Ok(log)
 }
@@ -138,7 +141,9 @@ struct Slot {
 fn manifest(bytes: Option<&Vec<u8>>) -> Vec<Slot> {
     let mut slots = Vec::new();
     for place in 0..2 {
-        let Some(slot) = bytes.and_then(|bytes| bytes.get(place * 4096..)).filter(|slot| slot.len() >= 92) else { continue };
+        let Some(slot) = bytes.and_then(|bytes| bytes.get(place * 4096..)).filter(|slot| slot.len() >= 92) else {
+            continue;
+        };
         let generation = u64_at(slot, 16);
         let good = slot.starts_with(b"caskman\n") && crc32(&slot[..88]) == u32_at(slot, 88) && u16_at(slot, 8) == 2;
         let fits = [40, 48, 56, 72, 80].iter().all(|&at| u64_at(slot, at) >> 32 == 0);
@@ -158,7 +163,8 @@ fn manifest(bytes: Option<&Vec<u8>>) -> Vec<Slot> {
 
 fn number_of(name: &str, prefix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(".log")?;
-    let number = (digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok());
+    let number =
+        (digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok());
     number.flatten().filter(|number| (1..1 << 32).contains(number))
 }
 
