@@ -5,11 +5,11 @@ use casklog::fs::sim::SimFs;
 
 use crate::log::{copy, options};
 
-/// Two segments; in the second one a resume, and records behind it.
+/// A resume, and records before and behind it.
 fn killed_twice() -> SimFs {
     let mut fs = SimFs::new();
     for _ in 0..2 {
-        let store = options(&fs).segment_entries(4).open().unwrap();
+        let store = options(&fs).open().unwrap();
         for _ in 0..3 {
             store.append_bytes("key", "a value").unwrap();
         }

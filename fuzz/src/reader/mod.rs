@@ -62,7 +62,8 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
 
     let mut log = Log { w: slots.iter().map(|slot| slot.w).max().unwrap_or_default(), ..Log::default() };
     log.w = heads.values().map(|head| head.w).chain([log.w]).max().unwrap_or_default();
-    for link in chain(&heads, first) {
+    let lowest = files.keys().filter_map(|name| number_of(name, prefix)).min();
+    for link in chain(&heads, first, lowest) {
         let Some(segment) = all.get(&link.number).filter(|_| !link.hole) else { break };
         let scanned = segment.scan(link.known).map_err(|_| Later(link.number.to_string()))?;
         scanned.batches.into_iter().for_each(|record| log.apply(record));
@@ -109,7 +110,7 @@ struct Link {
 }
 
 /// The segments of the log from the first on: section 10.
-fn chain(heads: &BTreeMap<u64, Head>, first: Option<u64>) -> Vec<Link> {
+fn chain(heads: &BTreeMap<u64, Head>, first: Option<u64>, lowest: Option<u64>) -> Vec<Link> {
     let mut chain = Vec::new();
     let mut next = heads.last_key_value().map(|(&number, head)| (number, None, head));
     while let Some((number, known, head)) = next {
@@ -120,7 +121,7 @@ fn chain(heads: &BTreeMap<u64, Head>, first: Option<u64>) -> Vec<Link> {
             // What stands before a missing segment goes on as far as it can.
             next = heads.range(..number).next_back().map(|(&lower, head)| (lower, None, head));
             // Without a manifest nobody knows where the log begins.
-            hole &= first.is_some() || next.is_some();
+            hole &= first.is_some() || lowest < Some(number);
         }
         chain.push(Link { number, known, hole });
     }
