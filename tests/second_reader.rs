@@ -23,13 +23,13 @@ fn options(fs: &SimFs, seed: u64) -> Options {
         .fs(Arc::new(fs.clone()))
         .background(false)
         .mapped(false)
-        .preallocate(seed % 2 == 0)
-        .segment_bytes(if seed % 3 == 0 { 1 << 17 } else { 1 << 11 })
+        .preallocate(seed.is_multiple_of(2))
+        .segment_bytes(if seed.is_multiple_of(3) { 1 << 17 } else { 1 << 11 })
         .checksum(if seed % 5 < 2 { Checksum::Crc64 } else { Checksum::Crc32 })
-        .key_index(seed % 7 == 0)
-        .sync_align(if seed % 11 == 0 { 512 } else { 0 });
-    let options = if seed % 4 == 0 { options.sync(SyncPolicy::None) } else { options };
-    if seed % 6 == 0 { options.max_segments(4) } else { options }
+        .key_index(seed.is_multiple_of(7))
+        .sync_align(if seed.is_multiple_of(11) { 512 } else { 0 });
+    let options = if seed.is_multiple_of(4) { options.sync(SyncPolicy::None) } else { options };
+    if seed.is_multiple_of(6) { options.max_segments(4) } else { options }
 }
 
 /// Any of what may be done; errors are as good as any outcome.

@@ -104,7 +104,7 @@ fn small(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     let order = [IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential][u.int_in_range(0..=2)?];
     let predecessor = Predecessor { number: u.int_in_range(1..=u32::MAX)?, log_number, end: u.arbitrary()? };
     let stamp = HeadStamp {
-        predecessor: Some(predecessor).filter(|_| log_number % 3 != 0),
+        predecessor: Some(predecessor).filter(|_| !log_number.is_multiple_of(3)),
         durable: position(u)?,
         state: State { floor: u.arbitrary()?, retired: u.arbitrary()?, next, order },
         truncations,

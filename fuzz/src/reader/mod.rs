@@ -29,7 +29,7 @@ pub struct Log {
     pub w: Position,
     /// Acknowledged bytes are lost: what is here is what stands before.
     pub damaged: bool,
-    /// The file that the manifest names last is not there, or has no good header.
+    /// A file that the manifest knows is not there, or has no good header.
     pub lacks_last: bool,
 }
 
@@ -51,7 +51,14 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         }
     }
     let id = counts.map(|slot| slot.id).filter(|id| *id != [0; 16]).or_else(|| commonest(&all));
-    let missing = counts.is_some_and(|slot| slot.last > 0 && !all.contains_key(&slot.last));
+    let missing = counts.is_some_and(|slot| {
+        let spoiled = files.iter().any(|(name, bytes)| {
+            let number = number_of(name, prefix).filter(|number| (slot.first..slot.last).contains(number));
+            let is_blank = bytes.iter().skip(64).all(|byte| *byte == 0);
+            number.is_some_and(|number| !all.contains_key(&number) && !is_blank)
+        });
+        spoiled || (slot.last > 0 && !all.contains_key(&slot.last))
+    });
     all.retain(|_, segment| Some(segment.id) == id);
     let mut heads = BTreeMap::new();
     for (&number, segment) in &all {

@@ -168,7 +168,7 @@ impl<'a> Segment<'a> {
             let starts = bits & 0x20 == 0;
             let fits = first.is_none_or(|first: u8| (first ^ bits) & 0xcf == 0);
             let end = at + self.width + 7 + part.len();
-            if starts != first.is_none() || !fits || (goes_on && end % BLOCK != 0) {
+            if starts != first.is_none() || !fits || (goes_on && !end.is_multiple_of(BLOCK)) {
                 return Ok(None);
             }
             payload.extend_from_slice(part);
@@ -193,7 +193,7 @@ impl<'a> Segment<'a> {
         let payload = self.bytes.get(body..end)?;
         let chained = if bits & 0x20 != 0 { before? } else { &[] };
         let sum = crc(self.width, &[payload, &header[self.width..], &(at as u64).to_le_bytes(), chained]);
-        let stored = &sum.to_le_bytes()[..self.width] == &header[..self.width];
+        let stored = sum.to_le_bytes()[..self.width] == header[..self.width];
         (stored && u32_at(header, self.width + 3) == number).then_some((bits, payload))
     }
 }
