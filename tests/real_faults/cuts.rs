@@ -179,6 +179,6 @@ fn a_power_cut_of_xfs_loses_nothing_that_was_acknowledged_as_durable() {
 fn a_file_system_that_goes_read_only_loses_nothing_that_was_acknowledged_as_durable() {
     let name = "cuts::a_file_system_that_goes_read_only_loses_nothing_that_was_acknowledged_as_durable";
     host::in_namespace("R19", name, &["mkfs.ext4"], || {
-        cycles("R19", "ext4", "loop,errors=remount-ro", &[Cut::Error], count().div_ceil(4));
+        cycles("R19", "ext4", "loop,errors=remount-ro", &[Cut::Error], count().div_ceil(2));
     });
 }

@@ -164,7 +164,8 @@ impl Total {
             figures.in_doubt,
             figures.in_doubt_found,
         );
-        assert!(figures.acknowledged > 0, "{row} {what}: no child ever wrote anything");
+        // In a few rounds each may come before the first write.
+        assert!(figures.acknowledged > 0 || self.rounds < 16, "{row} {what}: no child ever wrote anything");
         assert_eq!(figures.acknowledged, figures.present + figures.taken_back, "{row} {what}");
     }
 }
