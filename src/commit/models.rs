@@ -1,4 +1,5 @@
-//! The commit protocol under the model checker loom, which tries every order of steps of a few threads:
+//! The commit protocol under the model checker loom, which tries the orders of steps of a few threads, those with a few
+//! forced switches between them:
 //! `RUSTFLAGS="--cfg casklog_loom" cargo test --release --lib models`.
 //!
 //! * Who is told that a write is durable is told the truth, and everybody is told, once.
