@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use casklog::fs::sim::{Fate, SimFs};
-use casklog::{Options, SyncPolicy};
+use casklog::{Error, Options, RecoveryMode, SyncPolicy};
 
 const MANIFEST: &str = "/log/segment_manifest";
 const SLOT: usize = 4096;
@@ -46,5 +46,50 @@ fn a_segment_that_an_older_slot_does_not_know_stays() {
         }
     }
     assert!(tried > 10, "{tried}");
+    store.close().unwrap();
+}
+
+/// The manifest knows which files were there: one that is gone, or whose header rots, is missed, also where the log
+/// before it ends above all that says what was durable. Otherwise acknowledged entries would go without a word.
+#[test]
+fn a_file_that_was_there_is_missed() {
+    let sim = SimFs::new();
+    let store = on(&sim).open().unwrap();
+    for index in 1..=9 {
+        store.write(index, "k", &index).unwrap();
+    }
+    let mut missed = 0;
+    for op in 0..=sim.ops() {
+        let image = sim.crash_at(op, &mut |_| Fate::Kept);
+        let Ok(held) = on(&image.killed()).create(false).open().map(|store| store.len()) else { continue };
+        for path in image.list_all().into_iter().filter(|path| path.extension().is_some_and(|end| end == "log")) {
+            for is_gone in [true, false] {
+                let image = image.killed();
+                if is_gone {
+                    image.remove_file(&path);
+                } else {
+                    let mut bytes = image.read_file(&path).unwrap();
+                    let Some(byte) = bytes.get_mut(20) else { continue };
+                    *byte ^= 1;
+                    image.write_file(&path, &bytes);
+                }
+                match on(&image).open() {
+                    Ok(store) => assert_eq!(store.len(), held, "op {op}: {path:?}, {is_gone}"),
+                    Err(Error::Damaged { .. } | Error::Missing { .. }) => {
+                        missed += 1;
+                        let salvaged = on(&image).recovery(RecoveryMode::Salvage).open().unwrap();
+                        let appended = salvaged.append("k", &0).unwrap();
+                        salvaged.close().unwrap();
+                        on(&image).unsafe_recover().unwrap();
+                        let again = on(&image).recovery(RecoveryMode::Strict).open().unwrap();
+                        let entry = again.get(appended.index).unwrap();
+                        assert!(entry.is_some(), "op {op}: {path:?}, {is_gone}");
+                    }
+                    Err(other) => panic!("op {op}: {path:?}: {other}"),
+                }
+            }
+        }
+    }
+    assert!(missed > 100, "{missed}");
     store.close().unwrap();
 }

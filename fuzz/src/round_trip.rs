@@ -120,6 +120,7 @@ fn small(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         log_id: u.arbitrary()?,
         first: u.arbitrary()?,
         sealed: u.arbitrary()?,
+        before: u.arbitrary()?,
         last: u.arbitrary()?,
         next: u.arbitrary()?,
         durable: position(u)?,

@@ -1,9 +1,9 @@
 //! The manifest: two slots, written in turn, of which the newer valid one counts.
 //!
 //! ```text
-//!  slot   0       8         10        16           24       40      48       56     64     72        80       88
-//!         magic | version | 0 (6 B) | generation | log id | first | sealed | last | next | W segm. | W offs. | CRC-32
-//!         8 B     u16                 u64          16 B     u64     u64      u64    u64    u64       u64       u32
+//!  slot   0       8         10  12       16           24       40      48       56     64     72        80       88
+//!         magic | version | 0 | before | generation | log id | first | sealed | last | next | W segm. | W offs. | CRC-32
+//!         8 B     u16           u32      u64          16 B     u64     u64      u64    u64    u64       u64       u32
 //! ```
 //!
 //! It is a witness: with it, open can say that a segment or an acknowledged tail is missing. It is never needed to
@@ -37,6 +37,9 @@ pub struct Manifest {
     pub sealed: u32,
     /// The highest number of a segment whose file is known to exist; 0 where there is none.
     pub last: u32,
+    /// What `last` was before that file was made, so that it exists, too, unless it lies below `first`; 0 where nothing
+    /// is known of it. While `last` is a spare, that is where the log is written.
+    pub before: u32,
     /// The next number to give to a file; never falls.
     pub next: u64,
     /// Everything before this position is durable.
@@ -49,7 +52,8 @@ impl Manifest {
         let mut out = Vec::with_capacity(SLOT_BYTES);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&[0; 6]);
+        out.extend_from_slice(&[0; 2]);
+        out.extend_from_slice(&self.before.to_le_bytes());
         out.extend_from_slice(&self.generation.to_le_bytes());
         out.extend_from_slice(&self.log_id.to_le_bytes());
         for number in [self.first, self.sealed, self.last] {
@@ -78,8 +82,9 @@ impl Manifest {
         }
         let mut cursor = Cursor(covered);
         let known = cursor.array::<8>()? == MAGIC && cursor.u16()? == FORMAT_VERSION;
-        cursor.array::<6>()?;
+        cursor.array::<2>()?;
         let manifest = Manifest {
+            before: cursor.u32()?,
             generation: cursor.u64()?,
             log_id: cursor.array().map(u128::from_le_bytes)?,
             first: u32::try_from(cursor.u64()?).ok()?,

@@ -24,6 +24,9 @@ pub(crate) struct Dir {
     pub(crate) manifest: Mutex<ManifestFile>,
     /// Whether open may ask the kernel to read anew what it has in memory. Not beside a writer.
     pub(crate) drops_cache: bool,
+    /// Whether a power cut may spoil bytes beside those that were being written: the header of a segment stands in one
+    /// block with its head stamp.
+    pub(crate) may_tear_headers: bool,
 }
 
 /// The manifest and what it says now; changed under its lock only.
@@ -62,8 +65,16 @@ pub(crate) enum PrepareError {
 
 impl Dir {
     pub(crate) fn new(options: &Options) -> Self {
-        let manifest =
-            Manifest { generation: 0, log_id: 0, first: 1, sealed: 0, last: 0, next: 1, durable: Position::ZERO };
+        let manifest = Manifest {
+            generation: 0,
+            log_id: 0,
+            first: 1,
+            sealed: 0,
+            last: 0,
+            before: 0,
+            next: 1,
+            durable: Position::ZERO,
+        };
         Dir {
             fs: options.fs.clone(),
             path: options.dir.clone(),
@@ -71,6 +82,7 @@ impl Dir {
             files: Arc::new(Files::new(options.fs.clone(), options.max_open_files)),
             manifest: Mutex::new(ManifestFile { now: manifest, file: None }),
             drops_cache: true,
+            may_tear_headers: options.sync_align != 0,
         }
     }
 
@@ -148,7 +160,7 @@ impl Dir {
         self.sync_dir()?;
         self.update_manifest(|manifest| {
             manifest.log_id = header.log_id;
-            manifest.last = header.number;
+            (manifest.before, manifest.last) = (manifest.last, header.number);
             manifest.next = manifest.next.max(u64::from(header.number) + 1);
         })
     }

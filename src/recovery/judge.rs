@@ -93,8 +93,6 @@ pub(super) struct Judge<'a> {
     pub(super) rules: Rules,
     pub(super) report: &'a mut RecoveryReport,
     pub(super) out: Judgement,
-    /// The highest number of a segment file that the manifest knows to exist.
-    last_known: u32,
     /// Segments up to this one were sealed, by the manifest.
     pub(super) sealed: Option<u32>,
     /// Damage that was met last.
@@ -129,9 +127,8 @@ pub(crate) fn judge(
         holes: Vec::new(),
         marked: Position::ZERO,
     };
-    let last_known = survey.manifest.map_or(0, |manifest| manifest.last);
     let sealed = survey.manifest.map(|manifest| manifest.sealed);
-    let mut judge = Judge { dir, rules, report, out, last_known, sealed, open_damage: None };
+    let mut judge = Judge { dir, rules, report, out, sealed, open_damage: None };
     judge.follow(survey.chain, &survey.spares.iter().map(|(number, _)| *number).collect::<Vec<_>>())?;
     Ok(judge.out)
 }
@@ -154,10 +151,8 @@ impl Judge<'_> {
         for (place, (link, known_end)) in chain.into_iter().zip(ends).enumerate() {
             let later: Vec<u32> = numbers[place + 1..].iter().chain(spares).copied().collect();
             let goes_on = match link {
-                Link::Hole { number, path, reason, is_missing, lost_header } => {
-                    // A file that the manifest names last was there, and so were the headers of all it knows.
-                    let was_there = lost_header || is_missing && number == self.last_known;
-                    self.hole((number, path, reason, is_missing), was_there, known_end, &later)?
+                Link::Hole { number, path, reason, is_missing } => {
+                    self.hole((number, path, reason, is_missing), known_end, &later)?
                 }
                 Link::Member(member) => {
                     let before_hole = holes.get(place + 1).copied().unwrap_or(false);
@@ -175,17 +170,16 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// A segment that cannot be used. Above W it is the end of the log, unless it is known that it was there.
+    /// A segment that cannot be used. Above W it is the end of the log.
     fn hole(
         &mut self,
         (number, path, reason, is_missing): (u32, std::path::PathBuf, String, bool),
-        was_there: bool,
         known_end: Option<Predecessor>,
         later: &[u32],
     ) -> Result<bool> {
         let seen = self.evidence_in(later)?;
         self.out.durable = self.out.durable.max(seen.durable.unwrap_or_default());
-        if self.out.durable.segment() < u64::from(number) && !was_there {
+        if self.out.durable.segment() < u64::from(number) {
             self.out.torn = Some((self.tail(), format!("segment {number} is unusable: {reason}")));
             return Ok(false);
         }

@@ -105,7 +105,7 @@ fn drop_above(
     let change = |manifest: &mut Manifest| {
         manifest.log_id = found.log_id;
         manifest.first = found.first;
-        manifest.last = last;
+        (manifest.before, manifest.last) = (0, last);
         manifest.next = found.next;
     };
     let mut above: Vec<u32> = dropped.iter().copied().chain(found.spares.iter().map(|(n, _)| *n)).collect();

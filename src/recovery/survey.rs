@@ -34,8 +34,6 @@ pub(crate) enum Link {
         path: PathBuf,
         reason: String,
         is_missing: bool,
-        /// The manifest knows the file, so that its header was durable, and the header is not good any more.
-        lost_header: bool,
     },
 }
 
@@ -55,7 +53,8 @@ pub(crate) struct Survey {
     /// The manifest says nothing although there are segments.
     pub(crate) is_manifest_lost: bool,
     pub(crate) log_id: u128,
-    /// Everything before this is durable, by the manifest and the head stamps.
+    /// Everything before this is durable, by the manifest and the head stamps; the beginning of a file that was there by
+    /// the manifest and is lost, whatever was in it.
     pub(crate) durable: Position,
     /// Ascending.
     pub(crate) chain: Vec<Link>,
@@ -121,7 +120,9 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
         Candidate::Bare { .. } => None,
     });
     let slots_durable = slots.iter().flatten().map(|slot| slot.durable);
-    let durable = stamps.chain(slots_durable).max().unwrap_or_default().max(known);
+    let lost = manifest.and_then(|manifest| last_lost(dir, &manifest, &candidates));
+    let lost = lost.map_or(Position::ZERO, |number| Position::new(number, 0));
+    let durable = stamps.chain(slots_durable).max().unwrap_or_default().max(known).max(lost);
     let (chain, spares, strays) = hang_together(dir, manifest.as_ref(), durable, candidates);
     let next = manifest.map_or(1, |m| m.next).max(u64::from(highest) + 1);
     let is_manifest_lost = manifest.is_none() && !chain.is_empty();
@@ -188,6 +189,24 @@ fn most_common_id(candidates: &BTreeMap<u32, Candidate>) -> Option<u128> {
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(id, _)| id)
 }
 
+/// The last file that the manifest knows to have been there, and that is missing or has no good header.
+///
+/// Name and header of a file are durable before the manifest says that it is the last one, and never written again. A
+/// file below that one may also be what is left of one that could neither be made nor removed: then it is blank. Without
+/// powersafe overwrite a header may also have been torn with the head stamp, before anything in the file was acknowledged.
+fn last_lost(dir: &Dir, manifest: &Manifest, candidates: &BTreeMap<u32, Candidate>) -> Option<u32> {
+    let Manifest { first, last, before, .. } = *manifest;
+    let is_missing = |number: &u32| *number >= first && !candidates.contains_key(number);
+    if let Some(missing) = [last, before].into_iter().find(is_missing) {
+        return Some(missing);
+    }
+    let is_lost = |number: u32, found: &Candidate| {
+        let is_spoiled = matches!(found, Candidate::Bare { header: None, .. }) && !dir.may_tear_headers;
+        is_spoiled && (number == last || !is_blank(dir, number))
+    };
+    candidates.range(..=last).rev().find(|(number, found)| is_lost(**number, found)).map(|(number, _)| *number)
+}
+
 /// Follows the head stamps from the last segment back to the first.
 #[allow(clippy::type_complexity)]
 fn hang_together(
@@ -196,20 +215,12 @@ fn hang_together(
     durable: Position,
     mut candidates: BTreeMap<u32, Candidate>,
 ) -> (Vec<Link>, Vec<(u32, Option<Header>)>, Vec<u32>) {
-    // A header is durable before the manifest names its file, and never written again. A file below the last one may
-    // also be what is left of one that could neither be made nor removed: then it is blank.
-    let has_lost_header = |number: u32, found: &Candidate| {
-        let known = manifest.filter(|m| number <= m.last);
-        matches!(found, Candidate::Bare { header: None, .. })
-            && known.is_some_and(|m| number == m.last || !is_blank(dir, number))
-    };
     let hole = |number: u32, found: Option<Candidate>| {
-        let lost_header = found.as_ref().is_some_and(|found| has_lost_header(number, found));
         let (reason, is_missing) = match found {
             Some(Candidate::Bare { reason, .. }) => (reason, false),
             _ => ("the file is missing".to_owned(), true),
         };
-        Link::Hole { number, path: dir.segment_path(number), reason, is_missing, lost_header }
+        Link::Hole { number, path: dir.segment_path(number), reason, is_missing }
     };
     let is_member = |candidate: &Candidate| matches!(candidate, Candidate::Member(_));
     let top = candidates.iter().rev().find(|(_, candidate)| is_member(candidate)).map_or(0, |(number, _)| *number);
@@ -218,15 +229,15 @@ fn hang_together(
     let mut chain = Vec::new();
     let mut spares = Vec::new();
     for (number, candidate) in candidates.split_off(&(top + 1)) {
-        if durable.segment() >= u64::from(number) || has_lost_header(number, &candidate) {
+        if durable.segment() >= u64::from(number) {
             chain.push(hole(number, Some(candidate)));
         } else if let Candidate::Bare { header, .. } = candidate {
             spares.push((number, header));
         }
     }
-    // The file that the manifest names last was durable, name and all, before the manifest said so.
+    // What the manifest names was durable, name and all, before the manifest said so.
     if let Some(manifest) = manifest {
-        for number in [manifest.last, durable.segment_number()] {
+        for number in [manifest.before, manifest.last, durable.segment_number()] {
             let is_spare = spares.iter().any(|(spare, _)| *spare == number);
             let is_hole = chain.iter().any(|link| link.number() == number);
             if number > top && !is_spare && !is_hole {

@@ -12,16 +12,25 @@ fn header(checksum: Checksum) -> Header {
 }
 
 fn manifest() -> Manifest {
-    Manifest { generation: 5, log_id: LOG_ID, first: 3, sealed: 6, last: 8, next: 9, durable: position(7, 4096) }
+    Manifest {
+        generation: 5,
+        log_id: LOG_ID,
+        first: 3,
+        sealed: 6,
+        last: 8,
+        before: 7,
+        next: 9,
+        durable: position(7, 4096),
+    }
 }
 
 pub(crate) const HEADER_CRC32: &str =
     "6361736b6c6f670a02000100 00*8 ffeeddccbbaa998877665544332211000700000000000000d4c3b2a1 00*12 21cd8e48";
 const HEADER_CRC64: &str =
     "6361736b6c6f670a02000200 00*8 ffeeddccbbaa998877665544332211000700000000000000d4c3b2a1 00*12 73e1ac1f";
-pub(crate) const SLOT: &str = "6361736b6d616e0a02000000000000000500000000000000ffeeddccbbaa99887766554433221100 \
+pub(crate) const SLOT: &str = "6361736b6d616e0a02000000070000000500000000000000ffeeddccbbaa99887766554433221100 \
     0300000000000000060000000000000008000000000000000900000000000000070000000000000000100000000000 \
-    00bb91f72d 00*4004";
+    00838ad830 00*4004";
 
 /// A header whose checksum is right whatever it says.
 fn sealed(mut bytes: [u8; HEADER_BYTES as usize]) -> [u8; HEADER_BYTES as usize] {
@@ -105,6 +114,7 @@ fn headers_and_slots_round_trip() {
             log_id: id,
             first: number,
             sealed: number ^ log_number,
+            before: number.rotate_left(7),
             last: log_number,
             next,
             durable: position(number, log_number),

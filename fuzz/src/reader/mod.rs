@@ -29,8 +29,6 @@ pub struct Log {
     pub w: Position,
     /// Acknowledged bytes are lost: what is here is what stands before.
     pub damaged: bool,
-    /// A file that the manifest knows is not there, or has no good header.
-    pub lacks_last: bool,
 }
 
 /// A file is of a later version: touch nothing.
@@ -51,13 +49,14 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         }
     }
     let id = counts.map(|slot| slot.id).filter(|id| *id != [0; 16]).or_else(|| commonest(&all));
-    let missing = counts.is_some_and(|slot| {
-        let spoiled = files.iter().any(|(name, bytes)| {
+    // The highest file that the manifest knows and that is not there, or has no good header.
+    let missing = counts.and_then(|slot| {
+        let spoiled = files.iter().filter_map(|(name, bytes)| {
             let number = number_of(name, prefix).filter(|number| (slot.first..slot.last).contains(number));
-            let is_blank = bytes.iter().skip(64).all(|byte| *byte == 0);
-            number.is_some_and(|number| !all.contains_key(&number) && !is_blank)
+            number.filter(|_| bytes.iter().skip(64).any(|byte| *byte != 0))
         });
-        spoiled || (slot.last > 0 && !all.contains_key(&slot.last))
+        let named = [slot.last, slot.before].into_iter().filter(|&number| number >= slot.first.max(1));
+        spoiled.chain(named).filter(|number| !all.contains_key(number)).max()
     });
     all.retain(|_, segment| Some(segment.id) == id);
     let mut heads = BTreeMap::new();
@@ -69,6 +68,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
 
     let mut log = Log { w: slots.iter().map(|slot| slot.w).max().unwrap_or_default(), ..Log::default() };
     log.w = heads.values().map(|head| head.w).chain([log.w]).max().unwrap_or_default();
+    log.w = log.w.max(missing.map_or((0, 0), |number| (number, 0)));
     let lowest = files.keys().filter_map(|name| number_of(name, prefix)).min();
     for link in chain(&heads, first, lowest) {
         let Some(segment) = all.get(&link.number).filter(|_| !link.hole) else { break };
@@ -85,8 +85,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         let from = if segment.number == log.end.0 { log.end.1 } else { 0 };
         log.w = log.w.max(segment.evidence(from));
     }
-    log.lacks_last = missing;
-    log.damaged = missing || log.end < log.w;
+    log.damaged = missing.is_some() || log.end < log.w;
     Ok(log)
 }
 
@@ -142,6 +141,7 @@ struct Slot {
     id: [u8; 16],
     first: u64,
     last: u64,
+    before: u64,
     next: u64,
     w: Position,
 }
@@ -161,6 +161,7 @@ fn manifest(bytes: Option<&Vec<u8>>) -> Vec<Slot> {
                 id: slot[24..40].try_into().expect("16 bytes"),
                 first: u64_at(slot, 40),
                 last: u64_at(slot, 56),
+                before: u32_at(slot, 12).into(),
                 next: u64_at(slot, 64),
                 w: (u64_at(slot, 72), u64_at(slot, 80)),
             });
