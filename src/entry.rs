@@ -1,5 +1,7 @@
 //! An entry as it is read: its index, key and value.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -25,8 +27,9 @@ pub struct Entry {
     position: Position,
     is_durable: bool,
     payload: Bytes,
-    key: (usize, usize),
-    value: (usize, usize),
+    /// Where key and value stand in the payload, which is never as long as 4 GiB.
+    key: (u32, u32),
+    value: (u32, u32),
 }
 
 /// An entry that borrows from a buffer of the caller's. See [`Reader::get_into`](crate::Reader::get_into).
@@ -42,14 +45,22 @@ pub struct EntryRef<'a> {
 impl Entry {
     /// Takes a payload apart; `None` where it is no entry.
     pub(crate) fn new(payload: Bytes, position: Position, is_durable: bool) -> Option<Self> {
-        let record = EntryRecord::decode(&payload).ok()?;
+        let whole = 0..payload.len();
+        Self::within(&payload, whole, position, is_durable)
+    }
+
+    /// Takes the payload apart that is a part of `bytes`; `None` where it is no entry.
+    #[inline]
+    pub(crate) fn within(bytes: &Bytes, part: Range<usize>, position: Position, is_durable: bool) -> Option<Self> {
+        let payload = &bytes[part.clone()];
+        let record = EntryRecord::decode(payload).ok()?;
         let start = payload.as_ptr() as usize;
         let range = |part: &[u8]| {
             let from = part.as_ptr() as usize - start;
-            (from, from + part.len())
+            (from as u32, (from + part.len()) as u32)
         };
         let (index, key, value) = (record.index, range(record.key), range(record.value));
-        Some(Entry { index, position, is_durable, payload, key, value })
+        Some(Entry { index, position, is_durable, payload: bytes.slice(part), key, value })
     }
 
     /// Its index.
@@ -69,12 +80,12 @@ impl Entry {
 
     /// Its key; may be empty.
     pub fn key(&self) -> &[u8] {
-        &self.payload[self.key.0..self.key.1]
+        &self.payload[self.key.0 as usize..self.key.1 as usize]
     }
 
     /// Its value, still MessagePack.
     pub fn raw_value(&self) -> &[u8] {
-        &self.payload[self.value.0..self.value.1]
+        &self.payload[self.value.0 as usize..self.value.1 as usize]
     }
 
     /// Decodes the value; what is decoded may borrow from the entry.

@@ -41,6 +41,8 @@ struct Cursor {
     stretch: Option<(usize, Stretch)>,
     held: Option<Held>,
     ahead: Option<Ahead>,
+    /// So many entries, from the next index on, were live when the iterator was made, and are read and checked.
+    ready: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +106,39 @@ impl Iter {
             });
             found
         })
+    }
+
+    /// The next entry, if it was found, read and checked together with one before it; whatever else there is to say is
+    /// left to [`take`](Self::take).
+    #[inline]
+    fn take_ready(&mut self, end: End) -> Option<Entry> {
+        let (first, last) = self.left?;
+        let (cursor, toward, index) = match end {
+            End::Front => (&mut self.front, Toward::End, first),
+            End::Back => (&mut self.back, Toward::Start, last),
+        };
+        if cursor.ready == 0 || !self.lost.is_empty() {
+            return None;
+        }
+        let (low, high) = self.snapshot.kept.bounds();
+        let ahead = cursor.ahead.as_mut()?;
+        if index < low || index > high || ahead.segment().is_retired() || self.view.is_closed() {
+            return None;
+        }
+        let number = ahead.segment().number;
+        let (offset, bytes, part) = ahead.next_checked(toward)?;
+        let position = Position::new(number, offset);
+        let entry = Entry::within(bytes, part, position, position < self.view.durable())?;
+        if entry.index() != index {
+            return None;
+        }
+        cursor.ready -= 1;
+        if cursor.ready == 0 || first == last {
+            self.pass(end);
+        } else {
+            self.left = Some(if end == End::Front { (first + 1, last) } else { (first, last - 1) });
+        }
+        Some(entry)
     }
 
     fn take(&mut self, end: End) -> Option<Result<Entry>> {
@@ -183,6 +218,7 @@ impl Iter {
             End::Back => (&mut self.back, Toward::Start),
         };
         let Snapshot { table, tail, .. } = &self.snapshot;
+        cursor.ready = 0;
         let Some((row, stretch)) = cursor.stretch else { return Err(Error::Truncated) };
         let row = &table.rows()[row];
         self.view.check_open()?;
@@ -216,6 +252,29 @@ impl Iter {
             Err(Error::Missing { .. }) if row.segment.is_retired() => return Err(self.view.removed()),
             read => read?,
         };
+        // What comes next, as far as it was live when the iterator was made and the index knows it without a search.
+        let (base, offsets) = match &row.indexes {
+            Indexes::Sealed(sealed) => sealed.offsets_in(&row.segment, cursor.held.as_ref()),
+            Indexes::Tmp(_) => (0, Default::default()),
+        };
+        let offset_of = |index| match &row.indexes {
+            Indexes::Sealed(_) => {
+                let place = stretch.place(index)?.checked_sub(base)?;
+                offsets.get(place as usize).map(|offset| u32::from_le_bytes(*offset))
+            }
+            Indexes::Tmp(tmp) => tmp.find(index).map(|(offset, _)| offset),
+        };
+        let is_live = |index: &u64| !self.view.index.is_deleted_in(row.number(), *index, *tail);
+        cursor.ready = match end {
+            End::Front => {
+                let indexes = (index..=stretch.last).skip(1).take_while(is_live);
+                ahead.count_behind(indexes.map_while(offset_of))
+            }
+            End::Back => {
+                let indexes = (stretch.first..index).rev().take_while(is_live);
+                ahead.count_before(offset, indexes.map_while(offset_of))
+            }
+        };
         let position = Position::new(row.number(), offset);
         let entry = (record.kind == Kind::Entry)
             .then(|| Entry::new(record.payload, position, position < self.view.durable()))
@@ -228,13 +287,19 @@ impl Iterator for Iter {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.take(End::Front)
+        match self.take_ready(End::Front) {
+            Some(entry) => Some(Ok(entry)),
+            None => self.take(End::Front),
+        }
     }
 }
 
 impl DoubleEndedIterator for Iter {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.take(End::Back)
+        match self.take_ready(End::Back) {
+            Some(entry) => Some(Ok(entry)),
+            None => self.take(End::Back),
+        }
     }
 }
 

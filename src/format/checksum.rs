@@ -47,6 +47,7 @@ impl Checksum {
     }
 
     /// A checksum of nothing yet.
+    #[inline]
     pub fn digest(self) -> Digest {
         match self {
             Checksum::Crc32 => Digest::Crc32(EMPTY.clone()),
@@ -66,6 +67,7 @@ pub enum Digest {
 
 impl Digest {
     /// Adds `bytes`.
+    #[inline]
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Digest::Crc32(hasher) => hasher.update(bytes),
@@ -74,6 +76,7 @@ impl Digest {
     }
 
     /// The checksum of all bytes added.
+    #[inline]
     pub fn finish(self) -> u64 {
         match self {
             Digest::Crc32(hasher) => u64::from(hasher.finalize()),

@@ -51,6 +51,7 @@ pub enum Kind {
 const KIND_MAY_SKIP: u8 = 12;
 
 impl Kind {
+    #[inline]
     fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Kind::Entry,
@@ -122,6 +123,9 @@ impl RecordType {
         self.kind as u8 | part.code() << 4 | (self.begins as u8) << 6 | (self.ends as u8) << 7
     }
 }
+
+/// The bits of [`Part`] in a type; none is set in a whole record.
+const PART_MASK: u8 = 0x30;
 
 /// The bytes from `at` to the end of its block.
 pub const fn block_rest(at: u32) -> u32 {
@@ -240,6 +244,7 @@ impl Fields {
         [a, b, self.code, d, e, f, g]
     }
 
+    #[inline]
     fn from_bytes([a, b, code, d, e, f, g]: [u8; 7]) -> Self {
         Fields { length: u16::from_le_bytes([a, b]), code, log_number: u32::from_le_bytes([d, e, f, g]) }
     }
@@ -256,6 +261,24 @@ fn finish(checksum: Checksum, mut digest: Digest, fields: &[u8; 7], at: u32, pre
     let used = 15 + if previous.is_some() { checksum.sum_bytes() } else { 0 };
     digest.update(tail.get(..used).unwrap_or_default());
     digest.finish()
+}
+
+/// The checksum of a fragment that is whole. Its last call takes one byte of the payload along: 16 bytes are a block to
+/// the hardware, and one less is done byte by byte.
+#[inline]
+fn sum_of(checksum: Checksum, payload: &[u8], fields: &[u8; 7], at: u32, previous: Option<u64>) -> u64 {
+    let mut digest = checksum.digest();
+    if previous.is_none()
+        && let Some((last, before)) = payload.split_last()
+    {
+        digest.update(before);
+        let [a, b, c, d, e, f, g] = *fields;
+        let tail = [[*last, a, b, c, d, e, f, g], u64::from(at).to_le_bytes()];
+        digest.update(tail.as_flattened());
+        return digest.finish();
+    }
+    digest.update(payload);
+    finish(checksum, digest, fields, at, previous)
 }
 
 /// Which log numbers a reader accepts.
@@ -341,6 +364,33 @@ pub fn skip_fragment(checksum: Checksum, bytes: &[u8], at: u32) -> Option<u32> {
     at.checked_add((checksum.fragment_header_bytes() + trusted.payload_bytes) as u32)
 }
 
+/// Reads a record that is whole in one fragment at offset `at`, as [`read_fragment`] does it, and leaves out all that a
+/// walk over many of them does not need: its kind and the offset behind it, or `None` where there is something else.
+#[inline]
+pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<(Kind, u32)> {
+    let (sum, fields, rest) = match checksum {
+        Checksum::Crc32 => {
+            let (sum, rest) = bytes.split_first_chunk()?;
+            let (fields, rest) = rest.split_first_chunk()?;
+            (u64::from(u32::from_le_bytes(*sum)), fields, rest)
+        }
+        Checksum::Crc64 => {
+            let (sum, rest) = bytes.split_first_chunk()?;
+            let (fields, rest) = rest.split_first_chunk()?;
+            (u64::from_le_bytes(*sum), fields, rest)
+        }
+    };
+    let found = Fields::from_bytes(*fields);
+    let length = checksum.fragment_header_bytes() as u32 + u32::from(found.length);
+    if found.log_number != log_number || found.code & PART_MASK != 0 || length > block_rest(at) {
+        return None;
+    }
+    let payload = rest.get(..usize::from(found.length))?;
+    let is_good = sum_of(checksum, payload, fields, at, None) == sum;
+    let end = at.checked_add(length).filter(|_| is_good)?;
+    Some((Kind::from_code(found.code & 15)?, end))
+}
+
 /// Reads the fragment at offset `at`; `bytes` are those of the file from there on, up to the end of the block or less
 /// where the file ends. `previous` is the checksum of the fragment before, for a middle or last one.
 ///
@@ -377,9 +427,7 @@ pub fn read_fragment(
         Part::Full | Part::First => None,
         Part::Middle | Part::Last => Some(previous.ok_or(Bad::Sequence)?),
     };
-    let mut digest = checksum.digest();
-    digest.update(payload);
-    if finish(checksum, digest, fields, at, previous) != sum {
+    if sum_of(checksum, payload, fields, at, previous) != sum {
         return Err(Bad::Checksum);
     }
     let kind = Kind::from_code(code & 15).ok_or(Bad::Unknown(code & 15))?;

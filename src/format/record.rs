@@ -40,6 +40,7 @@ impl<'a> EntryRecord<'a> {
     }
 
     /// Reads a payload.
+    #[inline]
     pub fn decode(payload: &'a [u8]) -> Parsed<'a, Self> {
         match Self::decode_usual(payload) {
             Some(entry) => Ok(entry),
@@ -48,18 +49,21 @@ impl<'a> EntryRecord<'a> {
     }
 
     /// What [`encode_head`](Self::encode_head) writes, with a short key: nearly all there is, and every scan reads it.
+    #[inline]
     fn decode_usual(payload: &'a [u8]) -> Option<Self> {
         const ARRAY_OF_3: u8 = 0x93;
         const UINT_8: u8 = 0xcc;
+        const UINT_16: u8 = 0xcd;
+        const UINT_32: u8 = 0xce;
+        const UINT_64: u8 = 0xcf;
         const BIN_8: u8 = 0xc4;
         let (&[ARRAY_OF_3, mark], rest) = payload.split_first_chunk()? else { return None };
         let (index, rest) = match mark {
             0..=0x7f => (mark.into(), rest),
-            UINT_8..=0xcf => {
-                // 1, 2, 4 or 8 bytes, the highest first.
-                let (number, rest) = rest.split_at_checked(1 << (mark - UINT_8))?;
-                (number.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)), rest)
-            }
+            UINT_8 => rest.split_first().map(|(number, rest)| ((*number).into(), rest))?,
+            UINT_16 => rest.split_first_chunk().map(|(number, rest)| (u16::from_be_bytes(*number).into(), rest))?,
+            UINT_32 => rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number).into(), rest))?,
+            UINT_64 => rest.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))?,
             _ => return None,
         };
         let (&[BIN_8, len], rest) = rest.split_first_chunk()? else { return None };
@@ -67,6 +71,7 @@ impl<'a> EntryRecord<'a> {
         Some(EntryRecord { index, key, value })
     }
 
+    #[cold]
     fn decode_any(payload: &'a [u8]) -> Parsed<'a, Self> {
         let malformed = Malformed("entry");
         let mut rest = payload;

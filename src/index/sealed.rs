@@ -101,6 +101,18 @@ impl Sealed {
         Some((number(place)?, next))
     }
 
+    /// The offsets in the page that was used last, from the first place that it holds on.
+    pub(crate) fn offsets_in<'a>(&self, segment: &Segment, held: Option<&'a Held>) -> (u32, &'a [[u8; 4]]) {
+        let (start, end) = (self.trailer.offset_start(0), self.trailer.offset_start(self.members.len()));
+        let offsets = |held: &'a Held| {
+            let Page { before, holds, .. } = held.page;
+            let (from, to) = (start.max(before), end.min(before.saturating_add(holds)));
+            let bytes = held.block.bytes.get(from.checked_sub(before)? as usize..to.checked_sub(before)? as usize)?;
+            Some(((from - start) / 4, bytes.as_chunks().0))
+        };
+        held.filter(|held| held.segment_id == segment.id).and_then(offsets).unwrap_or_default()
+    }
+
     pub(super) fn contradicts(&self, segment: &Segment) -> Error {
         Error::damaged(&segment.path, self.trailer.data_end.into(), "the footer contradicts itself")
     }

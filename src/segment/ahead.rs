@@ -1,11 +1,12 @@
 //! Reading many records of a segment, most of which follow each other.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::error::{Error, Result};
-use crate::format::{Bad, Expect, Kind, Part, read_fragment};
+use crate::format::{BLOCK_BYTES, Bad, Kind, read_whole};
 
 use super::Segment;
 use super::read::Record;
@@ -102,6 +103,36 @@ impl Ahead {
         }
     }
 
+    /// How many of the next entries were checked already and start where `offsets` says.
+    pub(crate) fn count_behind(&self, offsets: impl Iterator<Item = u32>) -> usize {
+        let mut entries = self.checked.iter().skip(self.passed).filter(|checked| checked.kind == Kind::Entry);
+        offsets.take_while(|offset| entries.next().is_some_and(|checked| checked.offset == *offset)).count()
+    }
+
+    /// Checks the records before `offset` that stand in the window and in its block, so that all are whole there, from where
+    /// the farthest of `offsets` starts. Counts the entries among them that start where `offsets` says, from the last on.
+    pub(crate) fn count_before(&mut self, offset: u32, offsets: impl Iterator<Item = u32> + Clone) -> usize {
+        let near = self.start.max(offset - offset % BLOCK_BYTES)..offset;
+        let Some(first) = offsets.clone().take_while(|before| near.contains(before)).last() else { return 0 };
+        self.check(first, (offset - self.start) as usize);
+        let mut entries = self.checked.iter().rev().filter(|checked| checked.kind == Kind::Entry);
+        offsets.take_while(|before| entries.next().is_some_and(|checked| checked.offset == *before)).count()
+    }
+
+    /// The next entry that was checked already: where it starts, and its payload as a part of the window.
+    #[inline]
+    pub(crate) fn next_checked(&mut self, toward: Toward) -> Option<(u32, &Bytes, Range<usize>)> {
+        loop {
+            let Checked { offset, kind, from, to } = match toward {
+                Toward::End => self.checked.get(self.passed).copied().inspect(|_| self.passed += 1)?,
+                Toward::Start => self.checked.pop()?,
+            };
+            if kind == Kind::Entry {
+                return Some((offset, &self.bytes, from as usize..to as usize));
+            }
+        }
+    }
+
     /// The checked record at `offset`. Those before it are passed.
     fn take_checked(&mut self, offset: u32) -> Option<Record> {
         loop {
@@ -123,14 +154,13 @@ impl Ahead {
         self.passed = 0;
         let checksum = self.segment.header.checksum;
         let header = checksum.fragment_header_bytes() as u32;
-        let expect = Expect::Exact(self.segment.log_number_at(offset));
+        let log_number = self.segment.log_number_at(offset);
         while let Some(rest) = self.bytes.get((offset - self.start) as usize..to)
-            && let Ok(fragment) = read_fragment(checksum, rest, offset, expect, None)
-            && fragment.part == Part::Full
+            && let Some((kind, end)) = read_whole(checksum, rest, offset, log_number)
         {
-            let (from, to) = (offset + header - self.start, fragment.end - self.start);
-            self.checked.push(Checked { offset, kind: fragment.record.kind, from, to });
-            offset = fragment.end;
+            let (from, to) = (offset + header - self.start, end - self.start);
+            self.checked.push(Checked { offset, kind, from, to });
+            offset = end;
         }
     }
 
