@@ -213,11 +213,11 @@ impl Keeper {
     }
 
     /// Removes the spare that open found and that turned out to be none, after a younger one was made: in the chain of
-    /// segments it would be a stray for ever. Both slots of the manifest must name the younger one first, else a crash
-    /// would leave a manifest that misses its last segment.
+    /// segments it would be a stray for ever. Both slots of the manifest must name the younger one only first, else it would
+    /// be missed.
     fn drop_unusable(&self, found: Option<Header>) -> Result<()> {
         let Some(header) = found else { return Ok(()) };
-        self.log.dir.update_manifest(|_| {})?;
+        self.log.dir.update_manifest_twice(|manifest| manifest.before = 0)?;
         self.log.dir.unlink([header.number])
     }
 

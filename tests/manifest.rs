@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use casklog::fs::sim::{Fate, SimFs};
+use casklog::fs::sim::{Fate, Fault, OpKind, SimFs};
 use casklog::{Error, Options, RecoveryMode, SyncPolicy};
 
 const MANIFEST: &str = "/log/segment_manifest";
@@ -91,5 +92,43 @@ fn a_file_that_was_there_is_missed() {
         }
     }
     assert!(missed > 100, "{missed}");
+    store.close().unwrap();
+}
+
+/// A spare that cannot be used after all: another is made, and it goes without being missed.
+#[test]
+fn a_spare_that_is_given_up_is_not_missed() {
+    let sim = SimFs::new();
+    let spare = Path::new("/log/segment_00000000000000000004.log");
+    let store = on(&sim).background(true).open().unwrap();
+    for index in 1..12 {
+        store.write(index, "k", &index).unwrap();
+    }
+    // The thread in the background makes it ready.
+    let begun = Instant::now();
+    while sim.read_file(spare).is_none_or(|bytes| bytes.len() < 64) && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    store.close().unwrap();
+    let store = on(&sim).open().unwrap();
+    let opened = sim.ops();
+    sim.inject(Fault::new(OpKind::Open, 24).on("00000000000000000004.log").sticky());
+    for index in 12..14 {
+        store.write(index, "k", &index).unwrap();
+    }
+    assert!(sim.faults_hit() > 0 && sim.read_file(spare).is_none(), "it was given up");
+    sim.clear_faults();
+    for op in opened..=sim.ops() {
+        let image = sim.crash_at(op, &mut |_| Fate::Kept);
+        assert!(on(&image).open().unwrap().len() >= 11, "op {op}");
+        // Either slot of the manifest may have to do.
+        for slot in 0..2 {
+            let image = sim.crash_at(op, &mut |_| Fate::Kept);
+            let mut bytes = image.read_file(Path::new(MANIFEST)).unwrap();
+            bytes[slot * SLOT + 30] ^= 1;
+            image.write_file(Path::new(MANIFEST), &bytes);
+            assert!(on(&image).open().unwrap().len() >= 11, "op {op}, without slot {slot}");
+        }
+    }
     store.close().unwrap();
 }
