@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, Kind, Manifest};
+use crate::fs::Access;
 use crate::index::{Held, Indexes, Row, Spot, Table};
 use crate::log::View;
 use crate::position::Position;
@@ -54,6 +55,12 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
         all.bytes += found.bytes;
         all.damage.append(&mut found.damage);
         all.footers_damaged.append(&mut found.footers_damaged);
+    }
+    // What should follow the last segment and cannot be used.
+    let last = table.rows().last().map_or(0, Row::number);
+    for lost in table.lost().iter().filter(|lost| lost.segment > last) {
+        let size = view.dir.fs.open(&view.dir.segment_path(lost.segment), Access::Read).and_then(|file| file.size());
+        all.damage.push(unusable(view, lost.segment, size.map_or(0, |size| size.min(u32::MAX.into()) as u32))?);
     }
     Ok(all)
 }
@@ -115,11 +122,16 @@ fn missing_before(view: &View, table: &Table, place: usize) -> Result<Option<Dam
             return Ok(None);
         }
     }
-    let path = view.dir.segment_path(before.number);
-    let is_missing = !view.dir.list_segments()?.contains(&before.number);
+    unusable(view, before.number, before.end).map(Some)
+}
+
+/// A segment of `end` bytes, as far as that is known, that is not a part of the log and should be.
+fn unusable(view: &View, number: u32, end: u32) -> Result<Damage> {
+    let path = view.dir.segment_path(number);
+    let is_missing = !view.dir.list_segments()?.contains(&number);
     let reason = if is_missing { "the file is missing" } else { "its header or head stamp is damaged" };
-    let (segment, bytes) = (before.number.into(), (0, before.end.into()));
-    Ok(Some(Damage { path, segment, bytes, indexes: None, reason: reason.to_owned(), is_missing }))
+    let bytes = (0, end.into());
+    Ok(Damage { path, segment: number.into(), bytes, indexes: None, reason: reason.to_owned(), is_missing })
 }
 
 /// Reads one segment, before the tail. Segments up to `sealed` were sealed.

@@ -52,18 +52,15 @@ impl<'a> EntryRecord<'a> {
     #[inline]
     fn decode_usual(payload: &'a [u8]) -> Option<Self> {
         const ARRAY_OF_3: u8 = 0x93;
-        const UINT_8: u8 = 0xcc;
-        const UINT_16: u8 = 0xcd;
-        const UINT_32: u8 = 0xce;
-        const UINT_64: u8 = 0xcf;
         const BIN_8: u8 = 0xc4;
         let (&[ARRAY_OF_3, mark], rest) = payload.split_first_chunk()? else { return None };
         let (index, rest) = match mark {
             0..=0x7f => (mark.into(), rest),
-            UINT_8 => rest.split_first().map(|(number, rest)| ((*number).into(), rest))?,
-            UINT_16 => rest.split_first_chunk().map(|(number, rest)| (u16::from_be_bytes(*number).into(), rest))?,
-            UINT_32 => rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number).into(), rest))?,
-            UINT_64 => rest.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))?,
+            // uint 8 to uint 64.
+            0xcc => rest.split_first().map(|(number, rest)| ((*number).into(), rest))?,
+            0xcd => rest.split_first_chunk().map(|(number, rest)| (u16::from_be_bytes(*number).into(), rest))?,
+            0xce => rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number).into(), rest))?,
+            0xcf => rest.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))?,
             _ => return None,
         };
         let (&[BIN_8, len], rest) = rest.split_first_chunk()? else { return None };

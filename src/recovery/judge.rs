@@ -73,6 +73,8 @@ pub(crate) struct Judgement {
     pub(crate) scanned: Vec<ScannedSegment>,
     /// Segments above the end.
     pub(crate) dropped: Vec<u32>,
+    /// Indexes that may have stood where the log ends with damage that was passed over: nothing behind it bounds them.
+    pub(crate) lost_end: Option<LostRange>,
     /// Where the log stood before each segment that cannot be used.
     pub(crate) holes: Vec<HoleStart>,
     /// The position up to which the last watermark of the last segment reaches.
@@ -124,12 +126,20 @@ pub(crate) fn judge(
         torn: None,
         scanned: Vec::new(),
         dropped: Vec::new(),
+        lost_end: None,
         holes: Vec::new(),
         marked: Position::ZERO,
     };
     let sealed = survey.manifest.map(|manifest| manifest.sealed);
     let mut judge = Judge { dir, rules, report, out, sealed, open_damage: None };
     judge.follow(survey.chain, &survey.spares.iter().map(|(number, _)| *number).collect::<Vec<_>>())?;
+    if rules.on_damage == OnDamage::Continue
+        && let Some(open) = judge.open_damage.take()
+    {
+        let segment = judge.report.damage[open.place].segment as u32;
+        let first = open.before.map_or(Some(0), |before| before.checked_add(1));
+        judge.out.lost_end = first.map(|first| LostRange::new(segment, first, u64::MAX, open.clip));
+    }
     Ok(judge.out)
 }
 

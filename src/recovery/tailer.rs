@@ -126,7 +126,9 @@ fn examine_steadily(options: &Options, dir: &Dir) -> Result<(Judgement, Recovery
 
 impl State {
     fn new(judgement: Judgement) -> Self {
-        let Judgement { mut contents, durable, end, scanned, .. } = judgement;
+        let Judgement { mut contents, durable, end, scanned, lost_end, .. } = judgement;
+        // A writer gives these indexes to what it writes next; here nobody does.
+        contents.lost.extend(lost_end);
         let last = scanned.last().filter(|last| end.is_some_and(|end| end.number == last.member.number));
         if let (Some(last), Some(end)) = (last, end)
             && (last.has_footer_piece || last.is_damaged)
@@ -142,6 +144,7 @@ impl State {
         };
         let unsealed = contents.rows().iter().filter(is_unsealed);
         let unsealed = unsealed.filter_map(|row| Some((row.number(), row.end?))).collect();
+        contents.publish_rows();
         State { contents, end, last, durable: durable.min(tail), unsealed }
     }
 
