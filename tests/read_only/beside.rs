@@ -59,7 +59,7 @@ fn a_reader_agrees_with_a_live_store_whatever_places_its_bytes() {
             // What the truncation emptied goes in the background.
             eventually("the same view", || {
                 reader.refresh().unwrap();
-                reader.segments() == store.segments()
+                store.segments()[0].entries > 0 && reader.segments() == store.segments()
             });
             assert_same(&reader, &store);
             assert_same_beginning(&reader, &store);
