@@ -7,14 +7,19 @@
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
+#[path = "common/figures.rs"]
+mod figures;
 #[path = "common/numbers.rs"]
 mod numbers;
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use casklog::fs::sim::SimFs;
 use casklog::{Batch, Checksum, Options, Store, SyncPolicy};
+use figures::Figure;
 use numbers::Numbers;
 use targets::independent::agree;
 
@@ -63,59 +68,70 @@ fn check(fs: &SimFs, seed: u64, words: &dyn Fn() -> String) -> bool {
         .unwrap_or_else(|difference| panic!("seed {seed}, {}: {difference}", words()))
 }
 
-/// Closed, killed, and cut by power at any operation; then with a byte changed or a file gone.
+/// One log and what may become of it: closed, killed, and cut by power at any operation; then with a byte changed or a
+/// file gone. Returns how many states were compared, and how many of them were damaged.
+fn compare(seed: u64) -> (u64, u64) {
+    let (mut states, mut damaged) = (0, 0);
+    let (mut fs, mut numbers) = (SimFs::new(), Numbers(seed));
+    for _ in 0..2 {
+        let store = options(&fs, seed).open().unwrap();
+        for _ in 0..20 {
+            act(&store, &mut numbers);
+            if numbers.percent(20) {
+                check(&fs.killed(), seed, &|| "killed".to_owned());
+                states += 1;
+            }
+        }
+        for found in fs.crash_images(numbers.below(fs.ops() as u64 + 1) as usize, 12, seed) {
+            check(&found, seed, &|| found.origin());
+            states += 1;
+        }
+        if numbers.percent(50) {
+            store.close().unwrap();
+        }
+        fs = fs.killed();
+        check(&fs, seed, &|| "at the end".to_owned());
+    }
+    let files: Vec<PathBuf> = fs.list_all().into_iter().filter(|path| !path.ends_with("segment_lock")).collect();
+    for _ in 0..30 {
+        let found = targets::image::disk(&targets::image::files_of(&fs));
+        let path = &files[numbers.below(files.len() as u64) as usize];
+        let mut bytes = fs.read_file(path).unwrap();
+        let words = match numbers.below(8) {
+            0 => {
+                found.remove_file(path);
+                format!("without {}", path.display())
+            }
+            1 => {
+                bytes.truncate(numbers.below(bytes.len() as u64 + 1) as usize);
+                found.write_file(path, &bytes);
+                format!("{} cut to {}", path.display(), bytes.len())
+            }
+            _ if bytes.is_empty() => continue,
+            _ => {
+                let at = numbers.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << numbers.below(8);
+                found.write_file(path, &bytes);
+                format!("byte {at} of {}", path.display())
+            }
+        };
+        damaged += u64::from(check(&found, seed, &|| words.clone()));
+        states += 1;
+    }
+    (states, damaged)
+}
+
 #[test]
 fn both_readers_agree() {
     let seeds = std::env::var("CASKLOG_READER_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
-    let (mut states, mut damaged) = (0, 0);
-    for seed in 0..seeds {
-        let (mut fs, mut numbers) = (SimFs::new(), Numbers(seed));
-        for _ in 0..2 {
-            let store = options(&fs, seed).open().unwrap();
-            for _ in 0..20 {
-                act(&store, &mut numbers);
-                if numbers.percent(20) {
-                    check(&fs.killed(), seed, &|| "killed".to_owned());
-                    states += 1;
-                }
-            }
-            for found in fs.crash_images(numbers.below(fs.ops() as u64 + 1) as usize, 12, seed) {
-                check(&found, seed, &|| found.origin());
-                states += 1;
-            }
-            if numbers.percent(50) {
-                store.close().unwrap();
-            }
-            fs = fs.killed();
-            check(&fs, seed, &|| "at the end".to_owned());
-        }
-        let files: Vec<PathBuf> = fs.list_all().into_iter().filter(|path| !path.ends_with("segment_lock")).collect();
-        for _ in 0..30 {
-            let found = targets::image::disk(&targets::image::files_of(&fs));
-            let path = &files[numbers.below(files.len() as u64) as usize];
-            let mut bytes = fs.read_file(path).unwrap();
-            let words = match numbers.below(8) {
-                0 => {
-                    found.remove_file(path);
-                    format!("without {}", path.display())
-                }
-                1 => {
-                    bytes.truncate(numbers.below(bytes.len() as u64 + 1) as usize);
-                    found.write_file(path, &bytes);
-                    format!("{} cut to {}", path.display(), bytes.len())
-                }
-                _ if bytes.is_empty() => continue,
-                _ => {
-                    let at = numbers.below(bytes.len() as u64) as usize;
-                    bytes[at] ^= 1 << numbers.below(8);
-                    found.write_file(path, &bytes);
-                    format!("byte {at} of {}", path.display())
-                }
-            };
-            damaged += u64::from(check(&found, seed, &|| words.clone()));
-            states += 1;
-        }
-    }
-    println!("{states} states, {damaged} of them damaged");
+    let started = Instant::now();
+    let halves = std::thread::scope(|scope| {
+        let half = |first: u64| scope.spawn(move || (first..seeds).step_by(2).map(compare).collect::<Vec<_>>());
+        [half(0), half(1)].map(|half| half.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let (states, damaged) = halves.into_iter().flatten().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+    let (seconds, detail) = (started.elapsed().as_secs_f64(), format!("{damaged} of them damaged"));
+    println!("R23: {states} states, {detail}");
+    Figure { row: "R23", counted: "states", count: states, seconds, detail, ..Figure::default() }.record();
     assert!(damaged > 0);
 }

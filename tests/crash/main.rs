@@ -6,6 +6,8 @@
 mod after_failure;
 mod failing_calls;
 mod failing_syncs;
+#[path = "../common/figures.rs"]
+mod figures;
 mod found;
 mod full_disk;
 mod modes;

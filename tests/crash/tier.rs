@@ -1,13 +1,13 @@
 //! How much each row of the crash tests tries, on which threads, and how a failing state is run again.
 //!
 //! A row is a table line such as `R1`. `CASKLOG_R1=10000000` sets how many states it tries, `CASKLOG_R1_ONLY` names one
-//! state, as a failure prints it. `CASKLOG_THREADS` sets the number of threads, `CASKLOG_FIGURES` a file to which each
-//! row adds a line of JSON with what it did.
+//! state, as a failure prints it. `CASKLOG_THREADS` sets the number of threads.
 
-use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::figures::Figure;
 
 /// Threads that a row uses where nobody asks for another number.
 const THREADS: usize = 2;
@@ -78,12 +78,7 @@ impl Tier {
         let (row, seconds) = (self.row, elapsed.as_secs_f64());
         let rate = tried as f64 / seconds.max(1e-9);
         println!("{row}: {tried} states of {jobs} jobs, {failed} failed, {seconds:.1} s, {rate:.0} a second");
-        if let Ok(path) = std::env::var("CASKLOG_FIGURES") {
-            let line = serde_json::json!({
-                "row": row, "states": tried, "jobs": jobs, "violations": failed, "seconds": seconds
-            });
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            file.and_then(|mut file| writeln!(file, "{line}")).expect("the file of figures");
-        }
+        let (violations, detail) = (failed as u64, format!("{jobs} jobs"));
+        Figure { row, counted: "states", count: tried, violations, seconds, detail, ..Figure::default() }.record();
     }
 }

@@ -1,8 +1,9 @@
-//! Every byte of every file, each bit flipped, and overwritten.
+//! Every byte of every file, each bit flipped, and overwritten; and several bytes at once.
 
 use std::path::Path;
 
 use crate::log::{Entry, Log, each, log};
+use crate::numbers::Numbers;
 
 /// What becomes of a byte: a bit flipped, or zeros, or ones.
 fn mutant(byte: u8, way: usize) -> u8 {
@@ -22,13 +23,14 @@ fn every_byte(log: &Log, sample: usize) {
         let name = format!("{}, {}", log.words, path.display());
         // The manifest is zeros but for the beginnings of its slots.
         let is_manifest = path.ends_with("segment_manifest");
-        each(&name, bytes.len() * WAYS, sample, |case| {
+        each("R5", &name, bytes.len() * WAYS, sample, |case| {
             let (at, way) = (case / WAYS, case % WAYS);
             let changed = mutant(bytes[at], way);
             if changed == bytes[at] || (is_manifest && at % 4096 >= 128 && way != at % WAYS) {
-                return;
+                return 0;
             }
             one(log, &path, at, changed);
+            1
         });
     }
 }
@@ -69,4 +71,40 @@ fn no_changed_byte_of_a_closed_store_goes_unnoticed() {
 #[test]
 fn no_changed_byte_of_a_killed_store_goes_unnoticed() {
     every_byte(&log(false), 61);
+}
+
+/// Logs with several changed bytes, of each store, in every `cargo test`.
+const SEVERAL: usize = 300;
+
+/// Two to five changes of bytes of one file, near each other or anywhere.
+fn several_bytes(log: &Log) {
+    let count = std::env::var("CASKLOG_DAMAGE_SEVERAL").map_or(SEVERAL, |count| count.parse().unwrap());
+    let paths = log.segments();
+    each("R5", &format!("{}, several bytes", log.words), count, 1, |case| {
+        let mut numbers = Numbers(case as u64);
+        let path = &paths[numbers.below(paths.len() as u64) as usize];
+        let mut changes = Vec::new();
+        let fs = log.changed(path, |bytes| {
+            let first = numbers.below(bytes.len() as u64);
+            let near = if numbers.percent(50) { 64 } else { bytes.len() as u64 };
+            for _ in 0..2 + numbers.below(4) {
+                let at = ((first + numbers.below(near)) % bytes.len() as u64) as usize;
+                bytes[at] = mutant(bytes[at], numbers.below(WAYS as u64) as usize);
+                changes.push((at, bytes[at]));
+            }
+        });
+        let words = || format!("{} with bytes {changes:02x?}, case {case}", path.display());
+        let unknown = changes.iter().any(|(at, _)| log.is_undecidable(path, at + 1));
+        let seen = log.examine(&fs, unknown, &words);
+        let end = log.ends[path].0 as usize;
+        let is_behind = changes.iter().all(|(at, _)| *at >= end);
+        assert!(!is_behind || seen.lost.is_empty(), "{}, {}: lost {:?}", log.words, words(), seen.lost);
+        1
+    });
+}
+
+#[test]
+fn several_changed_bytes_of_a_store_do_not_go_unnoticed() {
+    several_bytes(&log(true));
+    several_bytes(&log(false));
 }

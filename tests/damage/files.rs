@@ -13,13 +13,13 @@ fn no_cut_of_a_file_goes_unnoticed() {
         let log = log(is_clean);
         for path in log.segments().into_iter().chain([Path::new("/log/segment_manifest").to_owned()]) {
             let bytes = log.fs.read_file(&path).unwrap();
-            each(&format!("{}, prefixes of {}", log.words, path.display()), bytes.len(), 31, |to| {
+            each("R7", &format!("{}, prefixes of {}", log.words, path.display()), bytes.len(), 31, |to| {
                 let words = || format!("{} is cut to {to}", path.display());
                 let unknown = log.is_undecidable(&path, bytes.len());
                 let seen = log.examine(&log.changed(&path, |bytes| bytes.truncate(to)), unknown, &words);
                 let Some((end, is_sealed)) = log.ends.get(&path) else {
                     assert!(seen.lost.is_empty(), "{}, {}: the manifest is no data", log.words, words());
-                    return;
+                    return 1;
                 };
                 let must = !unknown && (to as u64) < if *is_sealed { *end } else { end - 60 };
                 assert!(!must || seen.strict.is_some(), "{}, {}: strict opens", log.words, words());
@@ -31,6 +31,7 @@ fn no_cut_of_a_file_goes_unnoticed() {
                 for (index, _) in number {
                     assert!(seen.lost.contains(index), "{}, {}: where is {index} from?", log.words, words());
                 }
+                1
             });
         }
     }
@@ -42,7 +43,7 @@ fn junk_behind_a_file_takes_nothing_away() {
     for is_clean in [true, false] {
         let (log, other) = (log(is_clean), log(true));
         let paths = log.segments();
-        each(&format!("{}, junk", log.words), paths.len() * 67, 1, |case| {
+        each("R7", &format!("{}, junk", log.words), paths.len() * 67, 1, |case| {
             let (path, length) = (&paths[case / 67], case % 67);
             let junk = match length {
                 // Records of another store, and of this one at another place.
@@ -62,6 +63,7 @@ fn junk_behind_a_file_takes_nothing_away() {
             store.close().unwrap();
             let again = options(&fs).recovery(RecoveryMode::Strict).open().unwrap();
             assert_eq!(again.len(), log.entries.len() as u64 + 1, "{}", words());
+            1
         });
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use casklog::fs::sim::{Fate, SimFs};
 use casklog::{Error, Options, Position, Reader, RecoveryMode, Verified};
 
+use crate::figures::Figure;
 use crate::numbers::Numbers;
 
 pub(crate) struct Entry {
@@ -207,15 +208,22 @@ impl Log {
     }
 }
 
-/// Runs the cases of a sample, or all of them, on two threads; says how many.
-pub(crate) fn each(name: &str, count: usize, sample: usize, case: impl Fn(usize) + Sync) {
+/// Runs the cases of a sample, or all of them, on two threads; says how many damaged logs that made, which is what each
+/// case returns.
+pub(crate) fn each(row: &str, name: &str, count: usize, sample: usize, case: impl Fn(usize) -> u64 + Sync) {
     let step = if std::env::var_os("CASKLOG_DAMAGE_ALL").is_some() { 1 } else { sample };
     let started = std::time::Instant::now();
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let case = &case;
-            scope.spawn(move || (half * step..count).step_by(2 * step).for_each(case));
-        }
+    let halves = std::thread::scope(|scope| {
+        let half = |half: usize| {
+            scope.spawn({
+                let case = &case;
+                move || (half * step..count).step_by(2 * step).map(case).sum::<u64>()
+            })
+        };
+        [half(0), half(1)].map(|half| half.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    println!("{name}: {} of {count}, {:?}", count.div_ceil(step), started.elapsed());
+    let (tried, seconds) = (halves.iter().sum(), started.elapsed().as_secs_f64());
+    println!("{row} {name}: {tried} damaged logs, one case in {step}, {seconds:.1} s");
+    let what = name.split(", ").next().unwrap();
+    Figure { row, what, counted: "damaged logs", count: tried, seconds, ..Figure::default() }.record();
 }

@@ -1,12 +1,15 @@
 //! Bytes and sectors that a disk has changed: nothing is lost silently, nothing is wrong, nothing panics, and all that
 //! reads reports the damage.
 //!
-//! By default a sample; `CASKLOG_DAMAGE_ALL=1 cargo test --release --test damage -- --nocapture` takes all.
+//! By default a sample; `CASKLOG_DAMAGE_ALL=1 cargo test --release --test damage -- --nocapture` takes all, and
+//! `CASKLOG_DAMAGE_SEVERAL=650000` so many logs of each store with several bytes changed at once.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod again;
 mod bytes;
+#[path = "../common/figures.rs"]
+mod figures;
 mod files;
 mod log;
 #[path = "../common/numbers.rs"]

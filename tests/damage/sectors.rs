@@ -14,7 +14,7 @@ fn every_sector(log: &Log, size: usize, sample: usize) {
     let sectors: Vec<_> = sectors.collect();
     let part = |&(file, from, to): &(usize, usize, usize)| files[file][from..to].to_vec();
     let name = format!("{}, sectors of {size}", log.words);
-    each(&format!("{name}: zero, random, old"), sectors.len() * 3, 1, |case| {
+    each("R6", &format!("{name}: zero, random, old"), sectors.len() * 3, 1, |case| {
         let sector = &sectors[case / 3];
         let now = part(sector);
         let then = match case % 3 {
@@ -28,18 +28,21 @@ fn every_sector(log: &Log, size: usize, sample: usize) {
             }
         };
         replaced(log, &[(&paths[sector.0], sector.1, &now, &then)]);
+        1
     });
     let pairs = sectors.len() * sectors.len();
-    each(&format!("{name}: swapped, duplicated"), pairs, sample, |case| {
+    each("R6", &format!("{name}: swapped, duplicated"), pairs, sample, |case| {
         let (a, b) = (&sectors[case / sectors.len()], &sectors[case % sectors.len()]);
         let (one, other) = (part(a), part(b));
         if one.len() != other.len() || one == other {
-            return;
+            return 0;
         }
         replaced(log, &[(&paths[a.0], a.1, &one, &other)]);
-        if case / sectors.len() < case % sectors.len() {
-            replaced(log, &[(&paths[a.0], a.1, &one, &other), (&paths[b.0], b.1, &other, &one)]);
+        if case / sectors.len() >= case % sectors.len() {
+            return 1;
         }
+        replaced(log, &[(&paths[a.0], a.1, &one, &other), (&paths[b.0], b.1, &other, &one)]);
+        2
     });
 }
 

@@ -10,12 +10,15 @@
 //! wrote or that was taken back; the views of the log agree; the next process goes on with it.
 #![cfg(unix)]
 
+#[path = "../common/figures.rs"]
+mod figures;
 #[path = "../support/lives/mod.rs"]
 mod lives;
 
 use std::path::Path;
 use std::time::Instant;
 
+use figures::Figure;
 use lives::{Figures, Kind, Life, Model, Plan, Said, Series, Task, Value, Verdict};
 
 const ROUNDS: u32 = 25;
@@ -50,7 +53,9 @@ fn a_killed_writer_loses_nothing_that_was_acknowledged() {
         }
         series += 1;
     }
-    println!("kill loop: {total}, {:.1} s, seed {seed}", start.elapsed().as_secs_f64());
+    let seconds = start.elapsed().as_secs_f64();
+    println!("kill loop: {total}, {seconds:.1} s, seed {seed}");
+    total.record(seconds);
     assert!(total.figures.acknowledged > 0, "no child ever wrote anything");
     assert_eq!(total.figures.acknowledged, total.figures.present + total.figures.taken_back);
 }
@@ -65,6 +70,16 @@ struct Total {
     closed: u32,
     torn: u32,
     figures: Figures,
+}
+
+impl Total {
+    fn record(&self, seconds: f64) {
+        let figures = &self.figures;
+        let violations = figures.acknowledged.saturating_sub(figures.present + figures.taken_back);
+        let detail = format!("{} entries acknowledged", figures.acknowledged);
+        let count = u64::from(self.rounds);
+        Figure { row: "R9", counted: "kills", count, violations, seconds, detail, ..Figure::default() }.record();
+    }
 }
 
 impl std::fmt::Display for Total {

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arbitrary;
+#[path = "../common/figures.rs"]
+mod figures;
 mod found;
 mod held;
 mod known;
@@ -21,9 +23,11 @@ mod values;
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
 
 use quickcheck::{Gen, QuickCheck, TestResult};
 
+use crate::figures::Figure;
 use crate::known::Known;
 use crate::op::Case;
 
@@ -57,6 +61,7 @@ fn every_program_leaves_what_the_model_says() {
     let cases = number("CASKLOG_MODEL_CASES").unwrap_or(CASES);
     let seed = number("CASKLOG_MODEL_SEED").unwrap_or_else(|| RandomState::new().hash_one(0) >> 16);
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get() as u64);
+    let started = Instant::now();
     println!("CASKLOG_MODEL_SEED={seed}, {cases} programs");
     std::thread::scope(|scope| {
         let run = |thread: u64| {
@@ -69,4 +74,6 @@ fn every_program_leaves_what_the_model_says() {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
+    let seconds = started.elapsed().as_secs_f64();
+    Figure { row: "R21", counted: "programs", count: cases, seconds, ..Figure::default() }.record();
 }

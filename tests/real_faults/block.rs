@@ -240,7 +240,7 @@ fn images(name: &str, mkfs: (&str, &[&str]), size: u64) {
     let tools = [mkfs.0, "qemu-storage-daemon", "setpriv"];
     host::in_namespace("R12", name, &tools, || {
         if !Path::new("/dev/fuse").exists() {
-            return host::skipped("R12", "there is no /dev/fuse");
+            return host::skip("R12", name, "there is no /dev/fuse");
         }
         let (seed, start, mut total) = (host::seed(), Instant::now(), Total::default());
         let images = host::number("CASKLOG_BLOCK_IMAGES").unwrap_or(IMAGES);
@@ -254,7 +254,7 @@ fn images(name: &str, mkfs: (&str, &[&str]), size: u64) {
                 host::fail("R12", &format!("{}: {why}", mkfs.0), seed, &[&disk.at("image")]);
             }
         }
-        total.close("R12", mkfs.0, start, seed);
+        total.close("R12", mkfs.0.trim_start_matches("mkfs."), "images", start, seed);
     });
 }
 

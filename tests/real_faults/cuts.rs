@@ -106,7 +106,7 @@ fn cycles(row: &str, kind: &str, options: &'static str, cuts: &[Cut], cycles: u6
             host::fail(row, &format!("{kind}, series {series}: {why}"), seed, &[&disk.image]);
         }
     }
-    total.close(row, kind, start, seed);
+    total.close(row, kind, "cuts", start, seed);
 }
 
 fn run_series(disk: &Disk, cuts: &[Cut], seed: u64, series: u64, cycles: u64, total: &mut Total) -> Result<(), String> {

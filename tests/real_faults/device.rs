@@ -189,7 +189,7 @@ fn rounds(name: &str, kind: &str, mkfs: (&str, &[&str]), options: &str, size: &s
     let tools = [mkfs.0, "nbdkit", "nbdfuse", "setpriv"];
     host::in_namespace("R13", name, &tools, || {
         if !Path::new("/dev/fuse").exists() {
-            return host::skipped("R13", "there is no /dev/fuse");
+            return host::skip("R13", name, "there is no /dev/fuse");
         }
         let (seed, start) = (host::seed(), Instant::now());
         let (mut total, mut outcomes) = (Total::default(), Outcomes::default());
@@ -199,7 +199,7 @@ fn rounds(name: &str, kind: &str, mkfs: (&str, &[&str]), options: &str, size: &s
             }
         }
         println!("R13 {kind}: {outcomes:?}");
-        total.close("R13", kind, start, seed);
+        total.close("R13", kind, "devices", start, seed);
     });
 }
 
@@ -208,7 +208,7 @@ fn rounds(name: &str, kind: &str, mkfs: (&str, &[&str]), options: &str, size: &s
 fn what_recovery_took_over_is_true(name: &str, mkfs: (&str, &[&str]), size: &str) {
     host::in_namespace("R13", name, &[mkfs.0, "nbdkit", "nbdfuse", "setpriv"], || {
         if !Path::new("/dev/fuse").exists() {
-            return host::skipped("R13", "there is no /dev/fuse");
+            return host::skip("R13", name, "there is no /dev/fuse");
         }
         for (mapped, preallocate) in [(false, false), (false, true), (true, true)] {
             let what = format!("mapped {mapped}, preallocate {preallocate}");

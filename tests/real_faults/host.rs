@@ -1,10 +1,10 @@
 //! What the machine allows, mounts that go by themselves, and figures.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::figures::{Figure, skipped};
 use crate::lives::{Figures, Model, Verdict};
 
 pub(crate) fn number(name: &str) -> Option<u64> {
@@ -16,11 +16,6 @@ pub(crate) fn seed() -> u64 {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.map_or(0, |now| now.as_nanos() as u64) % 1_000_000_007
     })
-}
-
-/// Says so where everybody sees it: the output of a test that passes is not shown.
-pub(crate) fn skipped(row: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {row}: {why}");
 }
 
 /// Where the first of `tools` is that the machine does not have, its name.
@@ -37,20 +32,27 @@ pub(crate) fn is_root() -> bool {
     })
 }
 
+/// Records that the test `name` cannot run here.
+pub(crate) fn skip(row: &str, name: &str, why: &str) {
+    let words = name.split("::").last().expect("a name").replace('_', " ");
+    skipped(row, &words, why);
+}
+
 /// Runs `body` in a mount namespace of its own, in a process of its own: the test `name` of this binary, once more.
 pub(crate) fn in_namespace(row: &str, name: &str, tools: &[&str], body: impl FnOnce()) {
     if std::env::var("CASKLOG_NAMESPACE").is_ok_and(|inside| inside == name) {
         return body();
     }
+    let skipped = |why: &str| skip(row, name, why);
     if !is_root() {
-        return skipped(row, "it mounts file systems, and that takes root");
+        return skipped("it mounts file systems, and that takes root");
     }
     if let Some(why) = missing(tools).or_else(|| missing(&["unshare", "mount", "umount"])) {
-        return skipped(row, &why);
+        return skipped(&why);
     }
     let tried = Command::new("unshare").args(["-m", "--propagation", "private", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
-        return skipped(row, "unshare -m is not allowed here");
+        return skipped("unshare -m is not allowed here");
     }
     let output = Command::new("unshare")
         .args(["-m", "--propagation", "private"])
@@ -143,11 +145,12 @@ impl Total {
         self.figures.add(model.figures);
     }
 
-    /// Prints the figures, and fails where an acknowledged entry is not accounted for.
-    pub(crate) fn close(&self, row: &str, what: &str, since: Instant, seed: u64) {
+    /// Prints and records the figures, the rounds under the name `counted`, and fails where an acknowledged entry is not
+    /// accounted for.
+    pub(crate) fn close(&self, row: &str, what: &str, counted: &str, since: Instant, seed: u64) {
         let (seconds, figures) = (since.elapsed().as_secs_f64(), &self.figures);
         println!(
-            "{row} {what}: {} rounds in {seconds:.1} s ({:.1}/s), seed {seed}; {} before writing, {} closed, {} stopped at \
+            "{row} {what}: {} {counted} in {seconds:.1} s ({:.1}/s), seed {seed}; {} before writing, {} closed, {} stopped at \
              an error, {} torn tails; {} entries acknowledged: {} present, {} taken back on purpose, 0 lost; {} more not \
              durable at the cut, {} said to be so after it and gone; {} writes in doubt, {} of them there",
             self.rounds,
@@ -164,6 +167,9 @@ impl Total {
             figures.in_doubt,
             figures.in_doubt_found,
         );
+        let violations = figures.acknowledged.saturating_sub(figures.present + figures.taken_back);
+        let detail = format!("{} entries acknowledged", figures.acknowledged);
+        Figure { row, what, counted, count: self.rounds, violations, seconds, detail }.record();
         // In a few rounds each may come before the first write.
         assert!(figures.acknowledged > 0 || self.rounds < 16, "{row} {what}: no child ever wrote anything");
         assert_eq!(figures.acknowledged, figures.present + figures.taken_back, "{row} {what}");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use casklog::{Error, Options, Store};
 
+use crate::figures::Figure;
 use crate::host;
 
 const RACES: u64 = 30;
@@ -103,10 +104,9 @@ fn of_racing_processes_exactly_one_has_the_log() {
     let store = open(&dir.path().join("log")).expect("nobody has it");
     let found = store.iter().map(|entry| entry.and_then(|entry| Ok((entry.index(), entry.value::<u64>()?))));
     assert_eq!(found.collect::<Result<Vec<_>, _>>().expect("all can be read"), wrote);
-    println!(
-        "R17: {opens} opens of {RACERS} racing processes in {:.1} s, one at a time",
-        start.elapsed().as_secs_f64()
-    );
+    let seconds = start.elapsed().as_secs_f64();
+    println!("R17: {opens} opens of {RACERS} racing processes in {seconds:.1} s, one at a time");
+    Figure { row: "R17", counted: "racing opens", count: opens, seconds, ..Figure::default() }.record();
 }
 
 /// Takes the log and says so, until it is killed.
@@ -124,7 +124,7 @@ fn holder() {
 #[test]
 fn the_lock_of_a_killed_process_is_free_at_once() {
     let rounds = host::number("CASKLOG_LOCK_RACES").unwrap_or(RACES).div_ceil(10);
-    let dir = tempfile::tempdir().expect("a directory");
+    let (dir, started) = (tempfile::tempdir().expect("a directory"), Instant::now());
     for round in 1..=rounds {
         let holder = Command::new(std::env::current_exe().expect("this test"))
             .args(["locks::holder", "--exact", "--test-threads=1"])
@@ -144,6 +144,8 @@ fn the_lock_of_a_killed_process_is_free_at_once() {
         assert_eq!(store.len(), round);
         store.close().expect("close");
     }
+    let seconds = started.elapsed().as_secs_f64();
+    Figure { row: "R17", counted: "locks after a kill", count: rounds, seconds, ..Figure::default() }.record();
     println!("R17: {rounds} locks of killed processes were free at once");
 }
 

@@ -23,6 +23,8 @@
 mod block;
 mod cuts;
 mod device;
+#[path = "../common/figures.rs"]
+mod figures;
 mod host;
 #[path = "../support/lives/mod.rs"]
 mod lives;

@@ -4,9 +4,11 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use casklog::{Error, Options, Store};
 
+use crate::figures::Figure;
 use crate::host::{self, Mount, run, text};
 
 const ENTRIES: u64 = 300;
@@ -57,10 +59,16 @@ fn other_user() {
     }
 }
 
+fn record(what: &str, logs: u64, since: Instant) {
+    let seconds = since.elapsed().as_secs_f64();
+    Figure { row: "R19", what, counted: "logs", count: logs, seconds, ..Figure::default() }.record();
+}
+
 #[test]
 fn a_log_that_may_not_be_written_is_read() {
     let name = "readonly::a_log_that_may_not_be_written_is_read";
     host::in_namespace("R19", name, &["mkfs.ext4", "chattr"], || {
+        let start = Instant::now();
         for closes in [true, false] {
             let workshop = host::workshop();
             let image = workshop.path().join("image");
@@ -100,6 +108,7 @@ fn a_log_that_may_not_be_written_is_read() {
             store.close().expect("close");
             mount.end().expect("nobody uses it");
         }
+        record("read-only mount, chattr +i and another user", 6, start);
         println!("R19: read-only mount, chattr +i and another user, closed and crashed: 6 of 6 are read");
     });
 }
@@ -108,7 +117,7 @@ fn a_log_that_may_not_be_written_is_read() {
 fn a_log_under_an_overlay_is_copied_up_and_goes_on() {
     let name = "readonly::a_log_under_an_overlay_is_copied_up_and_goes_on";
     host::in_namespace("R19", name, &[], || {
-        let workshop = host::workshop();
+        let (workshop, start) = (host::workshop(), Instant::now());
         let at = |part: &str| workshop.path().join(part);
         ["lower", "upper", "work"].iter().for_each(|part| std::fs::create_dir(at(part)).expect("a directory"));
         for closes in [true, false] {
@@ -117,7 +126,7 @@ fn a_log_under_an_overlay_is_copied_up_and_goes_on() {
         let layers = ["lower", "upper", "work"].map(|part| format!("{part}dir={}", text(&at(part)))).join(",");
         let mount = match Mount::new(&["-t", "overlay", "overlay", "-o", &layers], &at("m")) {
             Ok(mount) => mount,
-            Err(why) => return host::skipped("R19", &why),
+            Err(why) => return host::skip("R19", name, &why),
         };
         for closes in [true, false] {
             let dir = mount.0.join(closes.to_string());
@@ -130,6 +139,7 @@ fn a_log_under_an_overlay_is_copied_up_and_goes_on() {
             assert_all(&options(&at("lower").join(closes.to_string())).open_read_only().expect("as it was"));
         }
         mount.end().expect("nobody uses it");
+        record("an overlay", 2, start);
         println!("R19: an overlay: 2 logs copied up, their originals unchanged");
     });
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use casklog::{Error, Options, RecoveryMode, Store};
 
+use crate::figures::Figure;
 use crate::host::{self, Mount, Total, run, text};
 use crate::lives::{self, Kind, Life, Model, Rng, Series, Task, Value};
 
@@ -252,7 +253,11 @@ fn on_a_full_disk(name: &str, mount: &Mount, ballasts: impl Iterator<Item = Ball
             .unwrap_or_else(|why| host::fail("R15", &format!("{name}: step {series}: {why}"), seed, &[&mount.0]));
     }
     println!("R15 {name}: {filled:?}");
-    total.close("R15", name, start, seed);
+    // The time is in the other figure.
+    let (count, seconds) = (filled.rounds, 0.0);
+    let detail = format!("{} went on when there was room", filled.went_on);
+    Figure { row: "R15", what: name, counted: "full disks", count, violations: 0, seconds, detail }.record();
+    total.close("R15", name, "lives", start, seed);
 }
 
 #[test]
@@ -275,7 +280,11 @@ fn on_a_small_image(name: &str, tool: &str, args: &[&str], size: &str) {
         run("truncate", &["-s", size, text(&image)]).expect("an image");
         run(tool, &[args, &[text(&image)]].concat()).expect("a file system");
         let mount = Mount::new(&["-o", "loop", text(&image)], &workshop.path().join("m")).expect("a mount");
-        on_a_full_disk(tool, &mount, (0..steps()).map(|step| Ballast::Bytes(8 * (step * 37 % 200))));
+        on_a_full_disk(
+            tool.trim_start_matches("mkfs."),
+            &mount,
+            (0..steps()).map(|step| Ballast::Bytes(8 * (step * 37 % 200))),
+        );
         mount.end().expect("nobody uses it");
     });
 }
@@ -296,7 +305,7 @@ fn a_full_xfs_loses_nothing_and_goes_on_when_there_is_room() {
 #[test]
 fn a_limit_on_the_size_of_files_loses_nothing() {
     if let Some(why) = host::missing(&["prlimit", "env"]) {
-        return host::skipped("R15", &why);
+        return host::skip("R15", "RLIMIT_FSIZE", &why);
     }
     let (seed, start, mut total) = (host::seed(), Instant::now(), Total::default());
     for series in 0..steps() {
@@ -316,5 +325,5 @@ fn a_limit_on_the_size_of_files_loses_nothing() {
         }
         total.add(&model);
     }
-    total.close("R15", "RLIMIT_FSIZE", start, seed);
+    total.close("R15", "RLIMIT_FSIZE", "lives", start, seed);
 }

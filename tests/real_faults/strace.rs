@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use casklog::{Error, Options, SyncPolicy};
 
+use crate::figures::Figure;
 use crate::host::{self, Total, text};
 use crate::lives::{self, Kind, Life, Model, Series, Task, Value};
 
@@ -46,14 +47,14 @@ const ERRORS: [(&str, &str); 12] = [
 ];
 
 /// Whether strace may trace here.
-fn can_trace(row: &str) -> bool {
+fn can_trace(row: &str, name: &str) -> bool {
     let why = host::missing(&["strace"]).or_else(|| {
         let mut tried = Command::new("strace");
         tried.args(["-f", "-o", "/dev/null", "-e", "inject=sync:error=EIO", "true"]);
         let tried = tried.stdout(Stdio::null()).stderr(Stdio::null()).status();
         (!tried.is_ok_and(|status| status.success())).then(|| "strace cannot trace here".to_owned())
     });
-    why.map(|why| host::skipped(row, &why)).is_none()
+    why.map(|why| host::skip(row, name, &why)).is_none()
 }
 
 /// What a child meets.
@@ -157,7 +158,7 @@ fn whens(few: &[u64]) -> Vec<u64> {
 
 #[test]
 fn a_writer_killed_at_its_nth_call_loses_nothing() {
-    if !can_trace("R10") {
+    if !can_trace("R10", "a_writer_killed_at_its_nth_call_loses_nothing") {
         return;
     }
     let (seed, start, mut total) = (host::seed(), Instant::now(), Total::default());
@@ -169,12 +170,12 @@ fn a_writer_killed_at_its_nth_call_loses_nothing() {
                 .unwrap_or_else(|why| panic!("R10: {why}\nseed {seed}"));
         }
     }
-    total.close("R10", "kills at the n-th call", start, seed);
+    total.close("R10", "kills at the n-th call", "lives", start, seed);
 }
 
 #[test]
 fn a_call_that_fails_stops_the_log_and_loses_nothing() {
-    if !can_trace("R10") {
+    if !can_trace("R10", "a_call_that_fails_stops_the_log_and_loses_nothing") {
         return;
     }
     let (seed, start, mut total) = (host::seed(), Instant::now(), Total::default());
@@ -189,7 +190,7 @@ fn a_call_that_fails_stops_the_log_and_loses_nothing() {
         }
     }
     assert!(total.stopped > 0, "no error ever stopped a log");
-    total.close("R10", "errors of the n-th call", start, seed);
+    total.close("R10", "errors of the n-th call", "lives", start, seed);
 }
 
 /// The writer and readers of the slow disk, run by the test below.
@@ -254,7 +255,7 @@ fn gray_child() {
 
 #[test]
 fn a_slow_disk_does_not_slow_readers() {
-    if !can_trace("R20") {
+    if !can_trace("R20", "a_slow_disk_does_not_slow_readers") {
         return;
     }
     let delay = host::number("CASKLOG_GRAY_DELAY").unwrap_or(100);
@@ -277,6 +278,9 @@ fn a_slow_disk_does_not_slow_readers() {
         "R20 every sync takes {delay} ms: {reads} pairs of reads, p50 {p50} us, p99 {p99} us, longest {max} us; {written} \
          durable appends, Busy {busy} times; close took {close} ms"
     );
+    let detail = format!("every sync {delay} ms, p99 {p99} us, longest {max} us, `close` {close} ms");
+    let seconds = delay as f64 / 100.0;
+    Figure { row: "R20", counted: "pairs of reads", count: reads, seconds, detail, ..Figure::default() }.record();
     assert!(p99 < delay * 1000 / 4, "readers wait for syncs: p99 is {p99} us");
     assert!(busy > 0, "what waits for the disk is not bounded");
     assert!(close < delay * 10 + 3000, "close took {close} ms");
