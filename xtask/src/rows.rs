@@ -1,0 +1,114 @@
+//! The rows of the reliability programme: what each runs, and how much of it is asked for.
+
+/// One row, or one part of a row that has a command of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// As tests name it in their figures.
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) run: Run,
+    /// What tier 1 sets to how much; tier 0 is what `cargo test` does by itself.
+    pub(crate) tier1: &'static [(&'static str, u64)],
+    /// What is counted: a name of figures, or `seconds`. Other figures of the row are shown, and nothing is asked of
+    /// them.
+    pub(crate) counted: &'static str,
+    /// How many of them the programme asks for in tier 0 and in tier 1; 0 where it asks for all there are, or names no
+    /// number.
+    pub(crate) asked: [u64; 2],
+}
+
+/// How a row is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// The tests of one file of `tests` whose names contain some text. They record figures.
+    Test(&'static str, &'static str),
+    /// The model checks under loom; tier 1 only.
+    Models,
+    /// A fuzz target, with the nightly toolchain; tier 1 only.
+    Fuzz(&'static str),
+}
+
+use Run::{Fuzz, Models, Test};
+
+/// Seconds of each fuzz target in tier 1.
+const FUZZ_SECONDS: &[(&str, u64)] = &[("-max_total_time", 600)];
+
+const fn row(
+    id: &'static str,
+    title: &'static str,
+    run: Run,
+    tier1: &'static [(&'static str, u64)],
+    (counted, asked): (&'static str, [u64; 2]),
+) -> Row {
+    Row { id, title, run, tier1, counted, asked }
+}
+
+const fn fuzz(id: &'static str, title: &'static str, target: &'static str) -> Row {
+    row(id, title, Fuzz(target), FUZZ_SECONDS, ("seconds", [0, 600]))
+}
+
+/// All of them, in the order in which they run and are shown.
+#[rustfmt::skip]
+pub(crate) const ROWS: &[Row] = &[
+    row("R1", "power cut at every operation, simulated disk",
+        Test("crash", "r1_"), &[("CASKLOG_R1", 10_000_000)], ("states", [250_000, 10_000_000])),
+    row("R2", "power cut in the recovery from a power cut",
+        Test("crash", "r2_"), &[("CASKLOG_R2", 1_000_000)], ("states", [20_000, 1_000_000])),
+    row("R3", "every call fails, in every way, once and for ever",
+        Test("crash", "r3_"), &[("CASKLOG_R3", 200_000)], ("states", [5_000, 200_000])),
+    row("R4", "every sync fails, as file systems fail them",
+        Test("crash", "r4_"), &[("CASKLOG_R4", 50_000)], ("states", [1_000, 50_000])),
+    row("R5", "every byte changed; several bytes changed at once",
+        Test("damage", "bytes::"), &[("CASKLOG_DAMAGE_ALL", 1), ("CASKLOG_DAMAGE_SEVERAL", 650_000)],
+        ("damaged logs", [320_000, 2_000_000])),
+    row("R6", "every sector zero, random, old, swapped, duplicated",
+        Test("damage", "sectors::"), &[("CASKLOG_DAMAGE_ALL", 1)], ("damaged logs", [0, 0])),
+    row("R7", "every prefix of every file; junk behind files",
+        Test("damage", "files::"), &[("CASKLOG_DAMAGE_ALL", 1)], ("damaged logs", [0, 0])),
+    row("R9", "SIGKILL of a real process",
+        Test("kill_loop", "a_killed_writer"), &[("CASKLOG_KILL_ROUNDS", 10_000)], ("kills", [50, 10_000])),
+    row("R10", "SIGKILL at the n-th call; the n-th call fails",
+        Test("real_faults", "nth_call"), &[("CASKLOG_STRACE_CALLS", 40)], ("lives", [0, 1_500])),
+    row("R11", "power cut of a mounted ext4, XFS",
+        Test("real_faults", "cuts::a_power_cut"), &[("CASKLOG_CUT_CYCLES", 2_000)], ("cuts", [0, 4_000])),
+    row("R12", "block log of ext4, XFS, replayed in part",
+        Test("real_faults", "block::"), &[("CASKLOG_BLOCK_IMAGES", 1_000)], ("images", [0, 2_000])),
+    row("R13", "a device that fails writes for a while",
+        Test("real_faults", "device::"), &[("CASKLOG_DEVICE_ROUNDS", 100)], ("devices", [0, 400])),
+    row("R15", "full disk of every size, simulated",
+        Test("crash", "r15_"), &[("CASKLOG_R15", 100_000)], ("states", [16_000, 100_000])),
+    row("R15", "full tmpfs, ext4, XFS; RLIMIT_FSIZE",
+        Test("real_faults", "space::"), &[("CASKLOG_SPACE_STEPS", 300)], ("full disks", [0, 1_200])),
+    row("R17", "processes race for one log; locks after a kill",
+        Test("real_faults", "locks::"), &[("CASKLOG_LOCK_RACES", 1_000)], ("racing opens", [20, 1_000])),
+    row("R19", "a file system goes read-only under a writer",
+        Test("real_faults", "cuts::a_file_system"), &[("CASKLOG_CUT_CYCLES", 200)], ("cuts", [0, 30])),
+    row("R19", "read-only mount, immutable files, another user, an overlay",
+        Test("real_faults", "readonly::"), &[], ("logs", [0, 0])),
+    row("R20", "every sync takes long; readers do not wait",
+        Test("real_faults", "a_slow_disk"), &[("CASKLOG_GRAY_DELAY", 2_000)], ("pairs of reads", [0, 0])),
+    row("R21", "random programs against a naive model",
+        Test("model", "every_program"), &[("CASKLOG_MODEL_CASES", 1_000_000)], ("programs", [2_000, 1_000_000])),
+    row("R23", "a second reader, written from FORMAT.md alone, agrees",
+        Test("second_reader", "both_readers"), &[("CASKLOG_READER_SEEDS", 22_000)], ("states", [25_000, 1_000_000])),
+    row("loom", "the commit protocol in every order of steps, within bounds", Models, &[], ("models", [0, 0])),
+    row("F1-F10", "the corpora of the fuzz targets, replayed",
+        Test("fuzz_corpus", "every_input"), &[], ("inputs", [0, 0])),
+    fuzz("F1", "fragments and payloads", "f1_decode"),
+    fuzz("F2", "a segment, checksums made right", "f2_scan"),
+    fuzz("F3", "a manifest", "f3_manifest"),
+    fuzz("F4", "a footer", "f4_footer"),
+    fuzz("F5", "a directory in every mode", "f5_directory"),
+    fuzz("F6", "what is encoded is what is decoded", "f6_round_trip"),
+    fuzz("F7", "operations, faults and crashes against a model", "f7_stateful"),
+    fuzz("F8", "the crate against the second reader", "f8_reader"),
+    fuzz("F9", "options", "f9_options"),
+    fuzz("F10", "the cache against a map", "f10_cache"),
+];
+
+impl Row {
+    /// Whether tier `tier` has this row.
+    pub(crate) fn is_in(&self, tier: u8) -> bool {
+        tier > 0 || matches!(self.run, Test(..))
+    }
+}
