@@ -23,7 +23,8 @@ pub(crate) fn place() -> Place {
     let model = model.map_or_else(String::new, |(_, model)| format!(" ({})", model.trim()));
     let system = said("uname", &["-sr"]).unwrap_or_else(unknown);
     let temporary = std::env::temp_dir();
-    let file_system = said("stat", &["-f", "-c", "%T", &temporary.to_string_lossy()]).unwrap_or_else(unknown);
+    let file_system =
+        said("findmnt", &["-n", "-o", "FSTYPE", "-T", &temporary.to_string_lossy()]).unwrap_or_else(unknown);
     let status = said("git", &[&["status", "--porcelain", "--", "."], &WRITTEN[..]].concat());
     let load = std::fs::read_to_string("/proc/loadavg").ok();
     Place {

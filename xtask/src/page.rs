@@ -27,7 +27,9 @@ fn figures(record: &Record) -> String {
             measured.iter().for_each(|measured| text += &line(measured));
             text += "\n";
         }
-        let missing: Vec<_> = rows.iter().filter(|row| record.find(row, tier).is_none()).map(|row| row.id).collect();
+        let mut missing: Vec<_> =
+            rows.iter().filter(|row| record.find(row, tier).is_none()).map(|row| row.id).collect();
+        missing.dedup();
         if !missing.is_empty() {
             let _ = writeln!(text, "Not measured yet: {}.\n", missing.join(", "));
         }
@@ -35,7 +37,9 @@ fn figures(record: &Record) -> String {
     let mut machines: Vec<&str> = record.measured.iter().map(|measured| measured.place.machine.as_str()).collect();
     machines.sort_unstable();
     machines.dedup();
-    let _ = writeln!(text, "Measured on: {}.\n", machines.join("; "));
+    if !machines.is_empty() {
+        let _ = writeln!(text, "Measured on: {}.\n", machines.join("; "));
+    }
     text
 }
 

@@ -220,11 +220,4 @@ mod tests {
         let found: Vec<_> = record.measured.iter().map(|m| (m.row.as_str(), m.tier, m.place.commit.as_str())).collect();
         assert_eq!(found, [("R1", 0, "b"), ("R1", 1, "a"), ("R4", 0, "c")]);
     }
-
-    #[test]
-    fn no_two_rows_have_the_same_name() {
-        for (place, row) in ROWS.iter().enumerate() {
-            assert!(ROWS[..place].iter().all(|other| (other.id, other.title) != (row.id, row.title)), "{}", row.title);
-        }
-    }
 }

@@ -71,9 +71,9 @@ impl Effort {
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         let switches = row.tier1.iter().filter(|_| self.tier > 0).map(|(name, number)| (*name, self.scaled(*number)));
         match row.run {
-            Run::Test(file, filter) => {
+            Run::Test(file, words) => {
                 command.args(["test", "--release", "--locked", "-p", "casklog", "--test", file, "--"]);
-                command.args(["--test-threads=1", "--nocapture", filter]).env("CASKLOG_FIGURES", lines);
+                command.args(["--test-threads=1", "--nocapture"]).args(words.split(' ')).env("CASKLOG_FIGURES", lines);
                 switches.for_each(|(name, number)| _ = command.env(name, number.to_string()));
             }
             Run::Models => {
