@@ -132,3 +132,30 @@ fn a_spare_that_is_given_up_is_not_missed() {
     }
     store.close().unwrap();
 }
+
+/// The sync of a rotated segment was told by a watermark in the next one; then the power went, before the manifest's slot
+/// and the head stamp of the next segment were on the disk, and the file of the older one was lost. No head stamp was left,
+/// so that the log counted as a new one and the rest was removed, although the watermark says what was acknowledged.
+#[test]
+fn a_log_of_which_only_a_watermark_is_left_is_not_a_new_one() {
+    let sim = SimFs::new();
+    let store = on(&sim).segment_entries(2).sync(SyncPolicy::None).mapped(false).open().unwrap();
+    for index in 1..=4 {
+        store.write(index, "k", &index).unwrap();
+    }
+    let image = sim.killed();
+    store.close().unwrap();
+    let [first, second] = [1, 2].map(|number| format!("/log/segment_{number:020}.log"));
+    let mut manifest = image.read_file(Path::new(MANIFEST)).unwrap();
+    for slot in manifest.chunks_mut(SLOT).filter(|slot| slot[72..88] != [0; 16]) {
+        slot.fill(0);
+    }
+    image.write_file(Path::new(MANIFEST), &manifest);
+    let mut bytes = image.read_file(Path::new(&second)).unwrap();
+    bytes[64..72].fill(0xa5);
+    image.write_file(Path::new(&second), &bytes);
+    image.remove_file(Path::new(&first));
+    let found = on(&image).open();
+    assert!(matches!(found, Err(Error::Missing { .. })), "{:?}", found.map(|store| store.len()));
+    assert!(image.read_file(Path::new(&second)).is_some_and(|left| left == bytes), "a failed open changes nothing");
+}

@@ -92,8 +92,11 @@ fn examine(options: &Options, dir: &Dir, rules: Rules, report: &mut RecoveryRepo
     let mut found = take_found(dir, &survey, report);
     let mut judgement = judge(dir, survey, Contents::new(options), rules, report)?;
     let durable = judgement.durable;
-    if found.spares.iter().any(|(number, _)| *number <= durable.segment_number()) {
-        // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged.
+    let is_lost = |(number, _): &(u32, _)| *number <= durable.segment_number();
+    let is_all_lost = judgement.end.is_none() && durable != Position::ZERO && !report.is_damaged();
+    if found.spares.iter().any(is_lost) || is_all_lost {
+        // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged. Or that there
+        // was a log, where no head stamp is left.
         *report = RecoveryReport::default();
         let survey = survey_knowing(dir, durable)?;
         found = take_found(dir, &survey, report);
