@@ -8,10 +8,10 @@
 //!   TinyLFU; Einziger et al., 2017). So neither a scan nor reads all over a log that is much larger push out what is hot.
 
 use lru::LruCache;
-use parking_lot::Mutex;
 use rustc_hash::FxBuildHasher;
 
 use crate::segment::Block;
+use crate::sync::Mutex;
 
 /// How often a block is asked for before it is worth loading.
 const WORTH: u8 = 6;
@@ -251,6 +251,9 @@ impl Shard {
         }
     }
 }
+
+#[cfg(all(casklog_loom, test))]
+mod models;
 
 #[cfg(test)]
 mod tests {

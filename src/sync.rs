@@ -1,19 +1,35 @@
-//! What threads meet at: parking_lot's and the standard library's primitives, or, under `--cfg casklog_loom`, those of the model
-//! checker with the same faces. Protocols that are model-checked take theirs from here.
+//! What threads meet at: parking_lot's, arc-swap's and the standard library's primitives, or, under `--cfg casklog_loom`,
+//! those of the model checker with the same faces. Protocols that are model-checked take theirs from here.
+//!
+//! The checker has no `ArcSwap`: a stand-in promises what that one does, that who loads a value sees all that was done
+//! before it was stored, and no more; a load may give an older value where nothing says otherwise. `OnceLock` and `DashMap`
+//! are used as they are, since no thread of a model stops inside them; the checker takes nothing for ordered by them.
 
 #[cfg(not(casklog_loom))]
 pub(crate) use {
-    parking_lot::{Condvar, Mutex},
+    arc_swap::{ArcSwap, Guard},
+    parking_lot::{Condvar, Mutex, RwLock},
     std::{sync::atomic, thread, thread_local},
 };
 
 #[cfg(casklog_loom)]
 pub(crate) use {
     loom::{sync::atomic, thread, thread_local},
-    modelled::{Condvar, Mutex},
+    modelled::{ArcSwap, Condvar, Guard, Mutex, RwLock},
 };
 
 use std::time::Duration;
+
+/// Zeroed memory comes untouched from the allocator, so that much of it costs nothing until it is used.
+#[cfg(not(casklog_loom))]
+pub(crate) fn zeros(count: usize) -> Box<[atomic::AtomicU32]> {
+    bytemuck::zeroed_slice_box(count)
+}
+
+#[cfg(casklog_loom)]
+pub(crate) fn zeros(count: usize) -> Box<[atomic::AtomicU32]> {
+    (0..count).map(|_| atomic::AtomicU32::new(0)).collect()
+}
 
 /// Lets other threads run until `is_ready`, for `limit` at most.
 #[cfg(not(casklog_loom))]
@@ -34,8 +50,14 @@ pub(crate) fn yield_until(_: Duration, is_ready: impl Fn() -> bool) {
 
 #[cfg(casklog_loom)]
 mod modelled {
+    use std::fmt;
     use std::ops::{Deref, DerefMut};
+    use std::sync::Arc;
     use std::time::Duration;
+
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+
+    const ENDED: &str = "a model that panics has ended";
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -44,8 +66,12 @@ mod modelled {
     pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(Some(self.0.lock().expect("a model that panics has ended")))
+            MutexGuard(Some(self.0.lock().expect(ENDED)))
         }
     }
 
@@ -62,6 +88,64 @@ mod modelled {
         }
     }
 
+    #[derive(Debug, Default)]
+    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+
+    impl<T> RwLock<T> {
+        pub(crate) fn read(&self) -> loom::sync::RwLockReadGuard<'_, T> {
+            self.0.read().expect(ENDED)
+        }
+
+        pub(crate) fn write(&self) -> loom::sync::RwLockWriteGuard<'_, T> {
+            self.0.write().expect(ENDED)
+        }
+    }
+
+    /// All values that were ever stored, and which is the last.
+    pub(crate) struct ArcSwap<T> {
+        values: std::sync::Mutex<Vec<Arc<T>>>,
+        last: AtomicUsize,
+    }
+
+    pub(crate) struct Guard<T>(T);
+
+    impl<T> ArcSwap<T> {
+        pub(crate) fn from_pointee(value: T) -> Self {
+            ArcSwap { values: std::sync::Mutex::new(vec![Arc::new(value)]), last: AtomicUsize::new(0) }
+        }
+
+        pub(crate) fn load_full(&self) -> Arc<T> {
+            let last = self.last.load(Ordering::Acquire);
+            self.values.lock().expect(ENDED)[last].clone()
+        }
+
+        pub(crate) fn load(&self) -> Guard<Arc<T>> {
+            Guard(self.load_full())
+        }
+
+        /// One thread at a time stores.
+        pub(crate) fn store(&self, value: Arc<T>) {
+            let mut values = self.values.lock().expect(ENDED);
+            values.push(value);
+            let last = values.len() - 1;
+            drop(values);
+            self.last.store(last, Ordering::Release);
+        }
+    }
+
+    impl<T> fmt::Debug for ArcSwap<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("ArcSwap")
+        }
+    }
+
+    impl<T> Deref for Guard<T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
@@ -71,7 +155,7 @@ mod modelled {
         }
 
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            guard.0 = guard.0.take().map(|held| self.0.wait(held).expect("a model that panics has ended"));
+            guard.0 = guard.0.take().map(|held| self.0.wait(held).expect(ENDED));
         }
 
         /// A model has no time: it waits until it is told.

@@ -10,20 +10,21 @@
 mod clip;
 mod keys;
 mod members;
+#[cfg(all(casklog_loom, test))]
+mod models;
 mod sealed;
 mod sealed_keys;
 mod table;
 mod tmp;
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use parking_lot::Mutex;
 
 use crate::format::Truncation;
 use crate::position::Position;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{ArcSwap, Guard, Mutex, thread};
 
 pub(crate) use clip::Clip;
 pub(crate) use keys::{KeyHash, Keys, Standing};
@@ -109,7 +110,7 @@ impl Index {
         Position::from_word(self.tail.load(Ordering::Acquire))
     }
 
-    pub(crate) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
+    pub(crate) fn table(&self) -> Guard<Arc<Table>> {
         self.table.load()
     }
 
@@ -119,7 +120,7 @@ impl Index {
             if let Some(seen) = self.undisturbed(&mut look) {
                 return seen;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -136,7 +137,7 @@ impl Index {
 
     /// The segments and the tail that belongs to them: the tail was loaded before the table, and behind every segment
     /// whose offsets are on disk, so that nothing in those stands above it.
-    pub(crate) fn now(&self) -> (arc_swap::Guard<Arc<Table>>, Position) {
+    pub(crate) fn now(&self) -> (Guard<Arc<Table>>, Position) {
         loop {
             let tail = self.tail();
             let table = self.table.load();
@@ -162,7 +163,7 @@ impl Index {
     }
 
     /// The live entry of `index`: its row in the table and where it stands, for reading without the index.
-    pub(crate) fn locate(&self, index: u64) -> (arc_swap::Guard<Arc<Table>>, Position, Option<(usize, Spot)>) {
+    pub(crate) fn locate(&self, index: u64) -> (Guard<Arc<Table>>, Position, Option<(usize, Spot)>) {
         self.consistent(|| {
             let (table, tail) = self.now();
             let place = table.find_before(index, tail).filter(|place| self.is_live(index, place, tail));

@@ -7,16 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
-use parking_lot::RwLock;
 
 use crate::format::{KeyAt, Run};
+use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{RwLock, zeros};
 
 use super::clip::Clip;
 use super::keys::{Keys, Standing};
 
-const FIRST_CHUNK: usize = 1024;
+/// Small in the model checks, which keep account of each offset.
+const FIRST_CHUNK: usize = if cfg!(casklog_loom) { 1 } else { 1024 };
 const CHUNKS: usize = 18;
 
 /// See the module.
@@ -84,8 +84,7 @@ impl Dense {
         if base.checked_add(len as u64) != Some(index) || chunk >= CHUNKS {
             return false;
         }
-        // Zeroed memory comes untouched from the allocator, so that a large chunk costs nothing until it is used.
-        let chunk = self.chunks[chunk].get_or_init(|| bytemuck::zeroed_slice_box(FIRST_CHUNK << chunk));
+        let chunk = self.chunks[chunk].get_or_init(|| zeros(FIRST_CHUNK << chunk));
         chunk[slot].store(offset, Ordering::Relaxed);
         self.len.store(len + 1, Ordering::Release);
         true

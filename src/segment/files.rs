@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lru::LruCache;
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::fs::{Access, File, Fs};
+use crate::sync::Mutex;
 
 /// The descriptors of sealed segments, the least recently used closed first.
 #[derive(Debug)]
@@ -38,6 +38,11 @@ impl Files {
             open.pop_lru();
         }
         Ok(file)
+    }
+
+    #[cfg(all(casklog_loom, test))]
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.lock().len()
     }
 
     pub(crate) fn close_all(&self) {

@@ -5,6 +5,8 @@
 mod active;
 mod ahead;
 mod files;
+#[cfg(all(casklog_loom, test))]
+mod models;
 mod read;
 mod scan;
 mod sealed;
@@ -12,16 +14,17 @@ mod search;
 mod write_back;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::format::{HEADER_BYTES, HeadStamp, Header};
 use crate::fs::{File, Region};
+use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 
 pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};
