@@ -80,14 +80,7 @@ fn rot() -> Protocol {
 /// The same with two segments, the older of which may be sealed.
 fn rot_in_two() -> Protocol {
     let crashes = 1 + u8::from(is_deep());
-    Protocol {
-        files: 2,
-        seals: true,
-        marks: 1,
-        crashes,
-        rots: 1,
-        ..Protocol::new(2 + u8::from(is_deep()), Cache::Stays)
-    }
+    Protocol { files: 2, seals: true, marks: 1, crashes, rots: 1, ..Protocol::new(2, Cache::Stays) }
 }
 
 #[test]

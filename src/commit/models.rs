@@ -210,11 +210,11 @@ fn a_callback_is_called_once_beside_a_writer_that_waits() {
     }
 }
 
-/// Nobody closes the log: the callback comes by itself.
+/// Nobody closes the log: the callback comes by itself, also where the sync fails.
 #[test]
 fn a_callback_comes_beside_a_writer_that_leads() {
-    check(2, || {
-        let commits = commits(None);
+    let comes = |fails: Option<u64>| {
+        let commits = commits(fails);
         let other = commits.clone();
         let other = thread::spawn(move || write_and_wait(&other));
         let place = commits.log.write();
@@ -236,7 +236,9 @@ fn a_callback_comes_beside_a_writer_that_leads() {
         }
         other.join().unwrap();
         commits.stop(true);
-    });
+    };
+    check(2, move || comes(None));
+    check(2, move || comes(Some(0)));
 }
 
 #[test]

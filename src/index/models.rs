@@ -1,6 +1,7 @@
 //! What readers see of the index while the writer goes on, under the model checker loom; see `commit::models` for how.
 //!
 //! * An entry is found only when its bytes can be read, and then by everybody who comes later in the same thread.
+//! * Everything before the tail can be read without the index, in a segment that the table knows; half a batch is not found.
 //! * A truncation, and what is written behind it, is seen whole or not at all.
 //! * Rotation takes nothing from readers.
 //! * Who meets a segment that was retired finds it gone from the index when he looks again.
@@ -87,6 +88,52 @@ fn an_entry_that_is_found_can_be_read() {
             });
             place(&index, &tmp, &bytes, 1, (7, 0));
             place(&index, &tmp, &bytes, 1, (second, 1));
+            assert!(read(&index, &bytes, 7).is_some() && read(&index, &bytes, second).is_some());
+            reader.join().unwrap();
+        });
+    }
+}
+
+/// As those read who follow the log: up to the tail, without the index.
+#[test]
+fn everything_before_the_tail_can_be_read() {
+    check(|| {
+        let (index, tmp, bytes) = log();
+        let reader = (index.clone(), bytes.clone());
+        let reader = thread::spawn(move || {
+            let (table, tail) = reader.0.now();
+            let is_before = |place: usize| Position::new(1 + place as u32, offset(place)) < tail;
+            assert!(table.row(tail.segment()).is_some(), "the tail is in a segment that the table does not know");
+            for place in (0..2).filter(|place| is_before(*place)) {
+                assert!(reader.1[place].load(Ordering::Relaxed), "before the tail, and not readable");
+            }
+        });
+        place(&index, &tmp, &bytes, 1, (7, 0));
+        let next = Arc::new(Tmp::default());
+        let rows = vec![Row { end: Some(110), ..row(1, &tmp) }, row(2, &next)];
+        index.set_table(Table::new(rows, Vec::new()));
+        index.publish(Position::new(2, 100));
+        place(&index, &next, &bytes, 2, (8, 1));
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn half_a_batch_is_not_found() {
+    for second in [8, 20] {
+        check(move || {
+            let (index, tmp, bytes) = log();
+            let reader = (index.clone(), bytes.clone());
+            let reader = thread::spawn(move || {
+                if read(&reader.0, &reader.1, 7).is_some() {
+                    assert!(read(&reader.0, &reader.1, second).is_some(), "half a batch");
+                }
+            });
+            for (at, place) in [(7, 0), (second, 1)] {
+                bytes[place].store(true, Ordering::Relaxed);
+                tmp.insert(at, offset(place));
+            }
+            index.publish(Position::new(1, offset(2)));
             reader.join().unwrap();
         });
     }

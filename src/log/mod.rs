@@ -7,6 +7,8 @@ mod append;
 mod contents;
 mod dir;
 mod group;
+#[cfg(all(casklog_loom, test))]
+mod models;
 mod rotate;
 mod view;
 

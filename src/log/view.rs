@@ -1,7 +1,7 @@
 //! What reading needs of a log, whether this process writes to it or another one does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use event_listener::Event;
 use parking_lot::{Mutex, RwLock};
@@ -13,6 +13,7 @@ use crate::index::Index;
 use crate::options::Options;
 use crate::position::Position;
 use crate::stats::Counters;
+use crate::sync::atomic::AtomicU64;
 
 use super::{Dir, Meta};
 
