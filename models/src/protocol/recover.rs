@@ -51,10 +51,8 @@ impl State {
         self.marked = found.marked.max(durable);
         self.durable = durable;
         let active = found.scanned.last().filter(|last| last.number == tail.segment && !last.is_closed);
-        for older in found.scanned.iter().filter(|scanned| active.is_none_or(|active| active.number != scanned.number))
-        {
-            self.queue(older);
-        }
+        let older = &found.scanned[..found.scanned.len() - usize::from(active.is_some())];
+        older.iter().for_each(|older| self.queue(older));
         self.ended = found.end;
         if found.is_clean {
             self.spare = found.spare;
@@ -79,40 +77,42 @@ impl State {
         if broken == Some(Broken::ManifestBeforeWriteBack) {
             steps.extend(early);
         }
-        for older in found.scanned.iter().filter(|scanned| active.is_none_or(|active| active.number != scanned.number))
-        {
+        for older in older {
             if kept_from(older, durable) < older.end {
                 steps.extend(self.write_back(older, durable, broken));
                 steps.push(Step::SyncFile(older.number, BLOCKS));
             }
         }
         if let Some(last) = active {
-            steps.extend(self.write_back(last, durable, broken));
-            if !last.ends_clean {
-                steps.push(Step::Erase(end));
-            }
-            let has_room = end.block < BLOCKS - 1;
-            if last.has_footer_piece || !has_room {
-                self.queue(last);
-            } else {
-                let epoch = if broken == Some(Broken::NoResume) {
-                    last.epoch
-                } else {
-                    self.draws += 1;
-                    let resume = record(last.epoch, Kind::Resume { next: self.draws });
-                    steps.push(Step::Write(end, resume));
-                    end.block += 1;
-                    self.draws
-                };
-                self.activate(last, end.block, epoch);
-            }
-            steps.push(Step::SyncFile(last.number, BLOCKS));
+            end = self.end_in(last, durable, &mut steps, broken);
         }
         if tail.segment != 0 || found.manifest.generation != 0 {
             steps.extend([Step::WriteSlot(Change::Durable(end)), Step::SyncSlots]);
         }
         steps.push(Step::Opened);
         steps
+    }
+
+    /// The segment in which the log ends: written back, erased behind the end, and begun anew. Returns the new end.
+    fn end_in(&mut self, last: &Scanned, durable: Position, steps: &mut Vec<Step>, broken: Option<Broken>) -> Position {
+        let mut end = at(last.number, last.end);
+        steps.extend(self.write_back(last, durable, broken));
+        if !last.ends_clean {
+            steps.push(Step::Erase(end));
+        }
+        let has_room = end.block < BLOCKS - 1;
+        if last.has_footer_piece || !has_room {
+            self.queue(last);
+        } else if broken == Some(Broken::NoResume) {
+            self.activate(last, end.block, last.epoch);
+        } else {
+            self.draws += 1;
+            steps.push(Step::Write(end, record(last.epoch, Kind::Resume { next: self.draws })));
+            end.block += 1;
+            self.activate(last, end.block, self.draws);
+        }
+        steps.push(Step::SyncFile(last.number, BLOCKS));
+        end
     }
 
     /// Recovery reads what it keeps, then writes it through pages that know what the disk holds.
