@@ -61,6 +61,8 @@ pub enum Broken {
     AllTorn,
     /// A log without any head stamp is a new one, whatever watermarks say.
     NoStampIsNew,
+    /// A process writes a slot of the manifest beside one that another process may have left unsynced.
+    NoSlotSync,
     /// Nobody looks for watermarks behind a record that cannot be read.
     NoEvidence,
 }

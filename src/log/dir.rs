@@ -189,7 +189,9 @@ impl Dir {
         let file = match &manifest.file {
             Some(file) => file.clone(),
             None => match self.fs.open(&path, Access::Write) {
-                Ok(file) => file,
+                // A process that was killed may have left the newest slot in the page cache alone: a power cut could tear
+                // it together with the one that is written now.
+                Ok(file) => file.sync().map(|()| file).map_err(io("sync"))?,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     let file = self.create_manifest(now)?;
                     *manifest = ManifestFile { now, file: Some(file) };

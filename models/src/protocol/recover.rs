@@ -34,6 +34,9 @@ impl State {
     /// The steps that make true what was found.
     fn settle(&mut self, found: &Judgement, broken: Option<Broken>) -> Vec<Step> {
         let mut steps = Vec::new();
+        if broken != Some(Broken::NoSlotSync) {
+            steps.push(Step::SyncSlots);
+        }
         let both = |change: Change| {
             [Step::WriteSlot(change), Step::SyncSlots, Step::WriteSlot(change), Step::SyncSlots].into_iter()
         };
