@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::{Access, Placement};
 use crate::index::{Members, Sealed};
-use crate::log::{Dir, Log, Preparation, PrepareError, Spare, Writer, now_ms};
+use crate::log::{Dir, Log, Preparation, PrepareError, Spare, Writer};
 use crate::options::{RecoveryMode, SyncPolicy};
 use crate::position::Position;
 use crate::retention::{Facts, Limits, plan};
@@ -49,21 +49,22 @@ struct Clock {
 }
 
 impl Clock {
-    fn now() -> Self {
-        Clock { monotonic: Instant::now(), wall_ms: now_ms() }
+    fn now(dir: &Dir) -> Self {
+        Clock { monotonic: Instant::now(), wall_ms: dir.now_ms() }
     }
 
     /// Whether the wall clock ran as the monotonic one did, within `slack`.
-    fn is_steady(&self, slack: Duration) -> bool {
+    fn is_steady(&self, now_ms: u64, slack: Duration) -> bool {
         let passed = self.monotonic.elapsed().as_millis();
         let expected = u128::from(self.wall_ms) + passed;
-        u128::from(now_ms()).abs_diff(expected) <= slack.as_millis()
+        u128::from(now_ms).abs_diff(expected) <= slack.as_millis()
     }
 }
 
 impl Keeper {
     pub(crate) fn new(log: Arc<Log>, commits: Arc<Commits>) -> Self {
-        Keeper { log, commits, thread: Mutex::default(), steps: Mutex::new(Clock::now()), idle_mark: AtomicU64::new(0) }
+        let clock = Clock::now(&log.dir);
+        Keeper { log, commits, thread: Mutex::default(), steps: Mutex::new(clock), idle_mark: AtomicU64::new(0) }
     }
 
     /// Starts the thread, where the options ask for one.
@@ -267,8 +268,9 @@ impl Keeper {
     /// Removes the oldest segments as far as the options say: from the manifest, then from memory, then from the disk.
     fn retire(&self, clock: &mut Clock) -> Result<bool> {
         let options = &self.log.options;
-        let age = options.max_age.filter(|age| clock.is_steady(*age)).map(|age| (age, now_ms()));
-        *clock = Clock::now();
+        let now = Clock::now(&self.log.dir);
+        let age = options.max_age.filter(|age| clock.is_steady(now.wall_ms, *age)).map(|age| (age, now.wall_ms));
+        *clock = now;
         let writer = self.log.writer.lock();
         let tail = writer.tail();
         let salvages = options.recovery == RecoveryMode::Salvage;
@@ -347,7 +349,7 @@ impl Keeper {
             let marks_later = is_healthy && self.log.durable() > writer.marked;
             if has_moved {
                 if let Some(active) = &writer.active {
-                    active.segment.last_write_ms.store(now_ms(), Ordering::Relaxed);
+                    active.segment.last_write_ms.store(self.log.dir.now_ms(), Ordering::Relaxed);
                 }
                 seen = tail;
                 self.log.wish.wait_for(&mut writer, IDLE);

@@ -18,7 +18,7 @@ use crate::format::{
 };
 use crate::fs::Access;
 use crate::index::Clip;
-use crate::log::{Contents, Dir, draw_log_number, now_ms};
+use crate::log::{Contents, Dir, draw_log_number};
 use crate::options::Options;
 use crate::recovery::{Judgement, Link, OnDamage, RecoveryReport, Rules, judge, lock, survey};
 
@@ -100,7 +100,7 @@ fn pass(options: &Options, dir: &Dir) -> Result<Vec<PathBuf>> {
         let Some(place) = chain.iter().position(|link| link.number() == *number) else {
             continue;
         };
-        let gap = GapSegment::new(options, &chain, place, log_id, &judgement, &damaged)?;
+        let gap = GapSegment::new(options, dir, &chain, place, log_id, &judgement, &damaged)?;
         let path = dir.segment_path(*number);
         replace(dir, &gap, &path)?;
         tracing::warn!(path = %path.display(), "dropped a damaged segment");
@@ -120,6 +120,7 @@ struct GapSegment {
 impl GapSegment {
     fn new(
         options: &Options,
+        dir: &Dir,
         chain: &[Link],
         place: usize,
         log_id: u128,
@@ -143,7 +144,7 @@ impl GapSegment {
                     state: start.map_or(judgement.contents.state, |start| start.state),
                     truncations: Vec::new(),
                     meta: start.map_or_else(Default::default, |start| start.meta.clone()),
-                    time_ms: now_ms(),
+                    time_ms: dir.now_ms(),
                 }
             }
         };
@@ -156,7 +157,7 @@ impl GapSegment {
         Ok(GapSegment { header, stamp, gap, footer: Footer { truncations, ..Footer::default() } })
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    fn to_bytes(&self, now_ms: u64) -> Vec<u8> {
         let mut bytes = self.header.to_bytes().to_vec();
         let framer = Framer { checksum: self.header.checksum, log_number: self.header.log_number };
         let mut add = |record, encode: &dyn Fn(&mut Vec<u8>)| {
@@ -176,7 +177,7 @@ impl GapSegment {
             add(record, &|out| at.truncation.encode(out));
         }
         let data_end = bytes.len() as u32;
-        self.footer.encode(&mut bytes, framer, data_end, now_ms());
+        self.footer.encode(&mut bytes, framer, data_end, now_ms);
         bytes
     }
 }
@@ -221,7 +222,7 @@ fn replace(dir: &Dir, gap: &GapSegment, path: &Path) -> Result<()> {
         _ => {}
     }
     let file = dir.fs.open(&replacement, Access::CreateNew).map_err(io("create", &replacement))?;
-    file.write_at(&gap.to_bytes(), 0).map_err(io("write", &replacement))?;
+    file.write_at(&gap.to_bytes(dir.now_ms()), 0).map_err(io("write", &replacement))?;
     file.sync().map_err(io("sync", &replacement))?;
     quarantine(dir, path)?;
     dir.fs.rename(&replacement, path).map_err(io("rename", &replacement))?;

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -75,6 +76,10 @@ pub trait Fs: Debug + Send + Sync {
     /// Whether the file system under `dir` is known to keep overwrites of allocated space in place, so that a store
     /// into a mapping cannot run out of space.
     fn overwrites_in_place(&self, dir: &Path) -> bool;
+    /// The time that the system's clock shows; it may jump.
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
 }
 
 /// A held lock; dropping it releases it.

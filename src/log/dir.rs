@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 
@@ -92,6 +93,11 @@ impl Dir {
 
     pub(crate) fn manifest_path(&self) -> PathBuf {
         self.path.join(self.names.manifest())
+    }
+
+    /// Milliseconds since 1970, for people and for retention by age only.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.fs.now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
 
     /// The numbers of all segment files, ascending.

@@ -15,7 +15,7 @@ mod view;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -268,9 +268,4 @@ fn trim_file(file: &dyn File, end: u64) {
     {
         tracing::warn!(%error, "unused space stays allocated");
     }
-}
-
-/// Milliseconds since 1970, for people and for retention by age only.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

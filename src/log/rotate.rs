@@ -9,9 +9,7 @@ use crate::format::{Framer, HeadStamp, Header, Kind, RecordType};
 use crate::position::SEGMENT_NUMBER_MAX;
 use crate::segment::{Active, DATA_START, Segment};
 
-use super::{
-    Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer, draw_log_id, draw_log_number, now_ms,
-};
+use super::{Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer, draw_log_id, draw_log_number};
 
 impl Log {
     /// Moves on to the spare segment; asks for one and returns false where there is none.
@@ -59,7 +57,7 @@ impl Log {
         if let Some(old) = old {
             self.counters.rotations.fetch_add(1, Ordering::Relaxed);
             if !writer.keeper_rests {
-                old.segment.last_write_ms.store(now_ms(), Ordering::Relaxed);
+                old.segment.last_write_ms.store(self.dir.now_ms(), Ordering::Relaxed);
             }
             let (segment, end, framer) = (old.segment, old.end, old.framer);
             writer.rotated.push_back(Rotated { segment, end, framer, journal, tmp, region: Some(old.region) });
@@ -79,7 +77,7 @@ impl Log {
             state: writer.contents.state,
             truncations: writer.contents.journal.truncations.clone(),
             meta: writer.contents.meta.read().clone(),
-            time_ms: now_ms(),
+            time_ms: self.dir.now_ms(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::format::{
     decode_watermark,
 };
 use crate::index::{Clip, LostRange};
-use crate::log::{Journal, Op, now_ms};
+use crate::log::{Journal, Op};
 use crate::position::Position;
 use crate::segment::{
     Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
@@ -120,7 +120,7 @@ impl Judge<'_> {
         });
         let segment = self.segment(&member, resumes, lost);
         // Where nothing says when it was last written to, it counts as new: retention by age must not be early.
-        segment.last_write_ms.store(here.last_write_ms.unwrap_or_else(now_ms), Ordering::Relaxed);
+        segment.last_write_ms.store(here.last_write_ms.unwrap_or_else(|| self.dir.now_ms()), Ordering::Relaxed);
         let closed = goes_on.then_some(self.out.end.map_or(end, |e| e.end));
         self.out.contents.replace_segment(segment.clone(), closed);
         let tmp = self.out.contents.tmp.clone();

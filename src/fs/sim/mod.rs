@@ -40,7 +40,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -135,6 +135,7 @@ struct Settings {
     sync_failure: SyncFailure,
     drops_cache: bool,
     overwrites_in_place: bool,
+    now: Option<SystemTime>,
 }
 
 impl Default for SimFs {
@@ -160,6 +161,7 @@ impl SimFs {
             sync_failure: SyncFailure::default(),
             drops_cache: true,
             overwrites_in_place: true,
+            now: None,
         };
         let nodes = vec![Body::Dir(Arc::default())];
         Self::from_state(State::new(nodes.clone(), Journal::new(nodes), settings))
@@ -281,6 +283,11 @@ impl SimFs {
     /// Chooses the answer of [`overwrites_in_place`](crate::fs::Fs::overwrites_in_place) (true by default).
     pub fn set_overwrites_in_place(&self, in_place: bool) {
         self.lock_state().settings.overwrites_in_place = in_place;
+    }
+
+    /// Sets the clock, which stands still until it is set again; none for the clock of the machine.
+    pub fn set_now(&self, now: Option<SystemTime>) {
+        self.lock_state().settings.now = now;
     }
 
     /// The units that were pending right before operation `op`.

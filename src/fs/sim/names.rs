@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::disk::{self, Body, Edit, Node, Op, ROOT, Step};
 use super::fault::OpKind;
@@ -129,6 +130,10 @@ impl Fs for SimFs {
 
     fn overwrites_in_place(&self, _: &Path) -> bool {
         self.lock_state().settings.overwrites_in_place
+    }
+
+    fn now(&self) -> SystemTime {
+        self.lock_state().settings.now.unwrap_or_else(SystemTime::now)
     }
 }
 
