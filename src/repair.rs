@@ -18,12 +18,9 @@ use crate::format::{
 };
 use crate::fs::Access;
 use crate::index::Clip;
-use crate::log::{Contents, Dir, draw_log_number};
+use crate::log::{Dir, draw_log_number};
 use crate::options::Options;
-use crate::recovery::{Judgement, Link, OnDamage, RecoveryReport, Rules, judge, lock, survey};
-
-/// Each pass may uncover damage that an earlier one hid; a log has no more layers than this.
-const PASSES_MAX: usize = 64;
+use crate::recovery::{Judgement, Link, OnDamage, RecoveryReport, Rules, lock, look};
 
 /// No entry takes fewer bytes than a fragment header and three MessagePack objects.
 const RECORD_BYTES_MIN: u64 = 15;
@@ -70,12 +67,16 @@ impl Options {
         let dir = Dir::new(&options);
         let _lock = lock(&options, &dir)?;
         let mut dropped = Vec::new();
-        for _ in 0..PASSES_MAX {
+        // Each pass may uncover damage that an earlier one hid, also in what stands beside a replacement.
+        for passes in 0.. {
             let paths = pass(&options, &dir)?;
             if paths.is_empty() {
                 return Ok(dropped);
             }
             dropped.extend(paths.into_iter().filter(|path| !dropped.contains(path)).collect::<Vec<_>>());
+            if passes > dropped.len() {
+                break;
+            }
         }
         let path = dropped.pop().unwrap_or(dir.path);
         Err(Error::damaged(&path, 0, "it is still damaged after it was replaced"))
@@ -84,14 +85,13 @@ impl Options {
 
 /// Replaces every segment that is damaged as the log stands now; returns their paths.
 fn pass(options: &Options, dir: &Dir) -> Result<Vec<PathBuf>> {
-    let survey = survey(dir)?;
+    let rules = Rules { on_damage: OnDamage::Continue, reads_all: true };
+    let mut report = RecoveryReport::default();
+    let (survey, judgement) = look(options, dir, rules, &mut report)?;
     if survey.chain.is_empty() && survey.manifest.is_none() {
         return Err(Error::NotFound { path: options.dir.clone() });
     }
-    let (chain, log_id) = (survey.chain.clone(), survey.log_id);
-    let rules = Rules { on_damage: OnDamage::Continue, reads_all: true };
-    let mut report = RecoveryReport::default();
-    let judgement = judge(dir, survey, Contents::new(options), rules, &mut report)?;
+    let (chain, log_id) = (survey.chain, survey.log_id);
     let mut damaged: Vec<u32> = report.damage.iter().map(|damage| damage.segment as u32).collect();
     damaged.sort_unstable();
     damaged.dedup();
@@ -151,7 +151,11 @@ impl GapSegment {
         let durable = judgement.durable;
         let own_end = if durable.segment_number() == number { durable.offset32() } else { HEADER_BYTES };
         let end = next.and_then(|stamp| stamp.predecessor).map_or(own_end, |p: Predecessor| p.end);
-        let truncations = next.map_or_else(Vec::new, |stamp| stamp.truncations.clone());
+        // Behind the last segment nobody names them: then those that could be read.
+        let truncations = match next {
+            Some(stamp) => stamp.truncations.clone(),
+            None => judgement.truncations_of(number),
+        };
         let header = Header { checksum: options.checksum, log_id, number, log_number };
         let gap = Gap { end, indexes: lost_indexes(judgement, number, damaged, &truncations, end) };
         Ok(GapSegment { header, stamp, gap, footer: Footer { truncations, ..Footer::default() } })
@@ -224,26 +228,7 @@ fn replace(dir: &Dir, gap: &GapSegment, path: &Path) -> Result<()> {
     let file = dir.fs.open(&replacement, Access::CreateNew).map_err(io("create", &replacement))?;
     file.write_at(&gap.to_bytes(dir.now_ms()), 0).map_err(io("write", &replacement))?;
     file.sync().map_err(io("sync", &replacement))?;
-    quarantine(dir, path)?;
+    dir.quarantine(path)?;
     dir.fs.rename(&replacement, path).map_err(io("rename", &replacement))?;
     dir.sync_dir()
-}
-
-/// Gives the damaged file a second, durable name. One that is there from an interrupted run keeps its own.
-fn quarantine(dir: &Dir, path: &Path) -> Result<()> {
-    let folder = dir.path.join(dir.names.quarantine());
-    dir.fs.create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let names = std::iter::once(name.clone()).chain((1..).map(|n| format!("{name}.{n}")));
-    for name in names {
-        let target = folder.join(name);
-        match dir.fs.hard_link(path, &target) {
-            Ok(()) => break,
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            // The segment was missing: there is nothing to keep.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(Error::io("link", &target, e)),
-        }
-    }
-    dir.fs.sync_dir(&folder).map_err(|e| Error::io("sync the directory", &folder, e))
 }

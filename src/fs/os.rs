@@ -157,12 +157,13 @@ fn settle_empty_dir(dir: &Path, parent: &Path) -> io::Result<()> {
 }
 
 /// Opens `path` and refuses what is not a regular file. A fifo or a device must neither block the caller nor be
-/// taken for data.
+/// taken for data, and a link leads to a file that is none of ours.
 fn open_regular(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs::File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+        options.custom_flags(flags.bits() as i32);
     }
     let file = options.open(path)?;
     if file.metadata()?.is_file() {

@@ -132,10 +132,7 @@ impl Dir {
         let made = self.create(&path, header, how).map_err(|e| Error::io_or_full("prepare", &path, e));
         let (file, region) = match made {
             Ok(made) => made,
-            Err(error) => {
-                let _ = self.fs.remove(&path);
-                return Err(PrepareError::Room(error));
-            }
+            Err(error) => return Err(PrepareError::Room(error)),
         };
         if let Err(error) = self.register(&path, &*file, header) {
             // Where there is no room for a first manifest, nobody has been promised anything.
@@ -155,9 +152,14 @@ impl Dir {
         how: Preparation,
     ) -> std::io::Result<(Arc<dyn File>, Arc<dyn Region>)> {
         let file = self.fs.open(path, Access::CreateNew)?;
-        let region = file.clone().region(how.placement, how.capacity)?;
-        region.prepare(0, how.bytes)?;
-        file.write_at(&header.to_bytes(), 0)?;
+        let fill = || -> std::io::Result<_> {
+            let region = file.clone().region(how.placement, how.capacity)?;
+            region.prepare(0, how.bytes)?;
+            file.write_at(&header.to_bytes(), 0)?;
+            Ok(region)
+        };
+        // Only what was made here: where the name was taken, the file is somebody else's.
+        let region = fill().inspect_err(|_| _ = self.fs.remove(path))?;
         Ok((file, region))
     }
 
@@ -255,6 +257,25 @@ impl Dir {
             return Err(Error::Unsupported { path, reason: format!("format version {version} is not known") });
         }
         Ok(Some(Manifest::from_file(&bytes)))
+    }
+
+    /// Gives a file a second, durable name in the quarantine. One that is there from an interrupted run keeps its own.
+    pub(crate) fn quarantine(&self, path: &Path) -> Result<()> {
+        let folder = self.path.join(self.names.quarantine());
+        self.fs.create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let names = std::iter::once(name.clone()).chain((1..).map(|n| format!("{name}.{n}")));
+        for name in names {
+            let target = folder.join(name);
+            match self.fs.hard_link(path, &target) {
+                Ok(()) => break,
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                // The segment was missing: there is nothing to keep.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(e) => return Err(Error::io("link", &target, e)),
+            }
+        }
+        self.fs.sync_dir(&folder).map_err(|e| Error::io("sync the directory", &folder, e))
     }
 
     /// Removes the names of segments, in the order given, then syncs the directory.

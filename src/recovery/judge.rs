@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::{Framer, Predecessor, State};
+use crate::format::{Framer, Predecessor, State, TruncationAt};
 use crate::index::{Clip, LostRange};
 use crate::log::{Contents, Dir, Journal, Meta};
 use crate::position::Position;
@@ -81,6 +81,19 @@ pub(crate) struct Judgement {
     pub(crate) marked: Position,
 }
 
+impl Judgement {
+    /// The truncations of entries of earlier segments that were read in this one.
+    pub(crate) fn truncations_of(&self, number: u32) -> Vec<TruncationAt> {
+        let is_last = self.contents.rows().last().is_some_and(|row| row.number() == number);
+        let scanned = self.scanned.iter().find(|scanned| scanned.member.number == number);
+        match scanned {
+            Some(_) if is_last => self.contents.journal.truncations.clone(),
+            Some(scanned) => scanned.journal.truncations.clone(),
+            None => Vec::new(),
+        }
+    }
+}
+
 /// What is known where a segment begins whose own head stamp is gone.
 #[derive(Debug)]
 pub(crate) struct HoleStart {
@@ -92,6 +105,7 @@ pub(crate) struct HoleStart {
 
 pub(super) struct Judge<'a> {
     pub(super) dir: &'a Dir,
+    log_id: u128,
     pub(super) rules: Rules,
     pub(super) report: &'a mut RecoveryReport,
     pub(super) out: Judgement,
@@ -131,7 +145,7 @@ pub(crate) fn judge(
         marked: Position::ZERO,
     };
     let sealed = survey.manifest.map(|manifest| manifest.sealed);
-    let mut judge = Judge { dir, rules, report, out, sealed, open_damage: None };
+    let mut judge = Judge { dir, log_id: survey.log_id, rules, report, out, sealed, open_damage: None };
     judge.follow(survey.chain, &survey.spares.iter().map(|(number, _)| *number).collect::<Vec<_>>())?;
     if rules.on_damage == OnDamage::Continue
         && let Some(open) = judge.open_damage.take()
@@ -225,6 +239,10 @@ impl Judge<'_> {
         let Some(OpenDamage { place, before, clip }) = self.open_damage.take() else {
             return;
         };
+        // What the lost part had truncated is not what stands before it: the next head stamp has clipped it by now.
+        let rows = self.out.contents.rows().iter();
+        let rows = rows.filter(|row| u64::from(row.number()) <= self.report.damage[place].segment);
+        let before = before.min(rows.filter_map(|row| row.bounds()).map(|(_, high)| high).max());
         let first = before.map_or(Some(0), |before| before.checked_add(1));
         let (Some(first), Some(last)) = (first, first_behind.checked_sub(1)) else {
             return;
@@ -265,6 +283,10 @@ impl Judge<'_> {
             let Ok(header) = crate::segment::read_header(&*file, &path)? else {
                 continue;
             };
+            // A file of another log, or under another name, says nothing of this one.
+            if header.number != *number || ![0, header.log_id].contains(&self.log_id) {
+                continue;
+            }
             let mut window = Window::new(file, &path)?;
             let found = evidence(&mut window, &header, crate::segment::DATA_START)?;
             all.durable = all.durable.max(found.durable);

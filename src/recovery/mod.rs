@@ -21,12 +21,13 @@ use crate::log::{Contents, Dir, Log, Writer};
 use crate::options::{Options, RecoveryMode};
 use crate::position::Position;
 
+use judge::judge;
 use settle::Found;
-use survey::{Survey, survey_knowing};
+use survey::{Survey, survey};
 
-pub(crate) use judge::{Judgement, OnDamage, Rules, judge};
+pub(crate) use judge::{Judgement, OnDamage, Rules};
 pub use report::{Damage, RecoveryReport, TornTail};
-pub(crate) use survey::{Link, survey};
+pub(crate) use survey::Link;
 pub(crate) use tailer::open_read_only;
 
 /// An open log, and the lock that keeps others out.
@@ -83,25 +84,37 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
     Ok(Opened { log, lock, report })
 }
 
+/// Surveys and judges until nothing new comes to light; changes nothing.
+///
+/// # Errors
+/// I/O errors, and [`Error::Unsupported`].
+pub(crate) fn look(
+    options: &Options,
+    dir: &Dir,
+    rules: Rules,
+    report: &mut RecoveryReport,
+) -> Result<(Survey, Judgement)> {
+    let mut known = Position::ZERO;
+    loop {
+        let survey = survey(dir, known)?;
+        let judgement = judge(dir, survey.clone(), Contents::new(options), rules, report)?;
+        let last = survey.chain.last().map_or(0, Link::number);
+        // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged.
+        if judgement.durable.segment_number() <= last || judgement.durable <= known {
+            return Ok((survey, judgement));
+        }
+        known = judgement.durable;
+        *report = RecoveryReport::default();
+    }
+}
+
 /// Reads the log as it is; changes nothing.
 fn examine(options: &Options, dir: &Dir, rules: Rules, report: &mut RecoveryReport) -> Result<(Judgement, Found)> {
-    let survey = survey(dir)?;
+    let (survey, judgement) = look(options, dir, rules, report)?;
     if survey.chain.is_empty() && survey.manifest.is_none() && !options.create {
         return Err(Error::NotFound { path: options.dir.clone() });
     }
-    let mut found = take_found(dir, &survey, report);
-    let mut judgement = judge(dir, survey, Contents::new(options), rules, report)?;
-    let durable = judgement.durable;
-    let is_lost = |(number, _): &(u32, _)| *number <= durable.segment_number();
-    let is_all_lost = judgement.end.is_none() && durable != Position::ZERO && !report.is_damaged();
-    if found.spares.iter().any(is_lost) || is_all_lost {
-        // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged. Or that there
-        // was a log, where no head stamp is left.
-        *report = RecoveryReport::default();
-        let survey = survey_knowing(dir, durable)?;
-        found = take_found(dir, &survey, report);
-        judgement = judge(dir, survey, Contents::new(options), rules, report)?;
-    }
+    let found = take_found(dir, &survey, report);
     conclude(judgement, found, report)
 }
 

@@ -16,7 +16,7 @@ use crate::fs::{Access, File, Placement};
 use crate::log::{Dir, Preparation, Rotated, Writer, redraw_log_number};
 use crate::options::Options;
 use crate::position::Position;
-use crate::segment::{Active, DATA_START, Segment, erase, write_back};
+use crate::segment::{Active, DATA_START, Segment, erase, read_header, write_back};
 
 use super::judge::{Judgement, ScannedSegment, framer};
 use super::report::{RecoveryReport, TornTail};
@@ -46,7 +46,7 @@ pub(crate) fn settle(
         // failed sync the slot that was read may be in the page cache only.
         dir.update_manifest_twice(|_| {})?;
         report.removed.extend(found.leftovers.iter().map(|number| dir.segment_path(*number)));
-        dir.unlink(found.leftovers.iter().copied())?;
+        remove(dir, found.log_id, &found.leftovers)?;
     }
     let end = judgement.end;
     let tail = end.map_or(Position::ZERO, |end| Position::new(end.number, end.end));
@@ -124,7 +124,23 @@ fn drop_above(
         dir.update_manifest_twice(change)?;
     }
     report.removed.extend(above.iter().map(|number| dir.segment_path(*number)));
-    dir.unlink(above)
+    remove(dir, found.log_id, &above)
+}
+
+/// Removes files that are no part of the log. No crash leaves a good header of another segment or another log: somebody
+/// put that file there, it may be the only copy, and it is kept in quarantine. What is no file is none of ours.
+fn remove(dir: &Dir, log_id: u128, numbers: &[u32]) -> Result<()> {
+    let there = dir.list_segments()?;
+    let numbers: Vec<u32> = numbers.iter().copied().filter(|number| there.contains(number)).collect();
+    for number in &numbers {
+        let path = dir.segment_path(*number);
+        let file = dir.fs.open(&path, Access::Read).map_err(|e| Error::io("open", &path, e))?;
+        let is_another = |header: Header| header.number != *number || ![0, header.log_id].contains(&log_id);
+        if read_header(&*file, &path)?.is_ok_and(is_another) {
+            dir.quarantine(&path)?;
+        }
+    }
+    dir.unlink(numbers)
 }
 
 /// Step 3 for a segment that takes no more records: write back and sync what was not known to be durable.

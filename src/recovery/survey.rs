@@ -47,7 +47,7 @@ impl Link {
 }
 
 /// What a look at the directory found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Survey {
     pub(crate) manifest: Option<Manifest>,
     /// The manifest says nothing although there are segments.
@@ -78,17 +78,21 @@ enum Candidate {
     },
 }
 
-/// Reads the directory.
+impl Candidate {
+    fn header(&self) -> Option<&Header> {
+        match self {
+            Candidate::Member(member) => Some(&member.header),
+            Candidate::Bare { header, .. } => header.as_ref(),
+        }
+    }
+}
+
+/// Reads the directory, when everything before `known` is known to be durable: a file without a head stamp that lies
+/// there is a part of the log, and not a spare.
 ///
 /// # Errors
 /// I/O errors, and [`Error::Unsupported`] where a file was written by a newer version: then nothing is touched.
-pub(crate) fn survey(dir: &Dir) -> Result<Survey> {
-    survey_knowing(dir, Position::ZERO)
-}
-
-/// As [`survey`], when everything before `known` is known to be durable: a file without a head stamp that lies there
-/// is a part of the log, and not a spare.
-pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
+pub(super) fn survey(dir: &Dir, known: Position) -> Result<Survey> {
     let slots = dir.read_manifest()?;
     let manifest = slots.as_ref().and_then(|slots| slots.first().copied());
     let numbers = dir.list_segments()?;
@@ -107,9 +111,7 @@ pub(crate) fn survey_knowing(dir: &Dir, known: Position) -> Result<Survey> {
     let log_id = manifest.map(|m| m.log_id).filter(|id| *id != 0).or_else(|| most_common_id(&candidates));
     let log_id = log_id.unwrap_or(0);
     for (number, candidate) in &mut candidates {
-        if let Candidate::Member(member) = candidate
-            && member.header.log_id != log_id
-        {
+        if candidate.header().is_some_and(|header| ![0, header.log_id].contains(&log_id)) {
             let reason = format!("segment {number} is of another log");
             *candidate = Candidate::Bare { header: None, reason };
         }

@@ -27,7 +27,7 @@ fn log(is_clean: bool) -> Log {
         runner.store.close().unwrap();
     }
     let fs = copy(&runner.fs);
-    Log { fs, setup, model: runner.model }
+    Log { fs, setup, model: runner.model, former: Default::default() }
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn the_only_segment_is_never_taken_for_a_spare() {
     let mut runner = Runner::create(&setup, 5);
     runner.run(&vec![Act::Append(40); 5]).unwrap();
     runner.run(&[Act::Idle]).unwrap();
-    let log = Log { fs: copy(&runner.fs), setup, model: runner.model };
+    let log = Log { fs: copy(&runner.fs), setup, model: runner.model, former: Default::default() };
     for at in 0..160 {
         let fs = log.damaged(&segment(1), |bytes| bytes[at] ^= 4);
         log.examine_all(&fs, true, &format!("byte {at}"));

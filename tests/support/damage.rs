@@ -1,11 +1,12 @@
 //! What must hold of a log with damaged, missing or foreign bytes, in every recovery mode (I9, I13, I15).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use casklog::fs::sim::{Fate, SimFs};
-use casklog::{Error, LogItem, RecoveryMode, Store};
+use casklog::{Entry, Error, LogItem, RecoveryMode, Store};
 
-use super::model::Model;
+use super::model::{Item, Model};
 use super::runner::Setup;
 
 pub(crate) const MODES: [RecoveryMode; 4] =
@@ -16,6 +17,8 @@ pub(crate) struct Log {
     pub(crate) fs: SimFs,
     pub(crate) setup: Setup,
     pub(crate) model: Model,
+    /// Entries that a truncation took. They are seen again where it is lost, or lies behind the end that is left.
+    pub(crate) former: BTreeMap<u64, Item>,
 }
 
 /// What a running system sees, on a file system of its own.
@@ -55,11 +58,24 @@ impl Log {
         let report = store.recovery_report().clone();
         let mut is_reported = report.is_damaged();
         let (mut missing, mut is_read) = (Vec::new(), false);
+        // A truncation in a lost segment is known by the segment behind it, if that is not lost too.
+        let is_last = |number| store.segments().last().is_none_or(|last| last.number <= number);
+        let is_unknown = report.damage.len() > 1 || report.damage.iter().any(|damage| is_last(damage.segment));
+        let former_may_be_back = match mode {
+            RecoveryMode::PointInTime => report.is_damaged(),
+            RecoveryMode::Salvage => is_unknown,
+            _ => false,
+        };
+        let former = |index| self.former.get(&index).filter(|_| former_may_be_back);
         for (index, item) in self.model.items.iter().filter(|(_, item)| !item.is_deleted) {
             match store.get(*index) {
                 Ok(Some(entry)) => {
-                    let same = entry.key() == item.key && entry.bytes().is_ok_and(|bytes| bytes == item.value);
-                    assert!(same && entry.position() == item.position, "{words}, {mode:?}: wrong data for {index}");
+                    let shows = |item: &Item| {
+                        let same = entry.key() == item.key && entry.bytes().is_ok_and(|bytes| bytes == item.value);
+                        same && entry.position() == item.position
+                    };
+                    let is_true = shows(item) || former(*index).is_some_and(shows);
+                    assert!(is_true, "{words}, {mode:?}: wrong data for {index}");
                 }
                 Ok(None) => missing.push(*index),
                 Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_read = true,
@@ -92,7 +108,7 @@ impl Log {
         }
         for entry in store.iter() {
             match entry {
-                Ok(entry) => self.is_true(entry.index(), entry.bytes().unwrap_or_default(), words),
+                Ok(entry) => self.is_true(&entry, former(entry.index()), words),
                 Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
                 Err(error) => panic!("{words}, {mode:?}: iter: {error:?}"),
             }
@@ -100,7 +116,7 @@ impl Log {
         for item in store.log_order() {
             match item {
                 Ok(LogItem::Entry(entry)) => {
-                    self.is_true(entry.index(), entry.bytes().unwrap_or_default(), words);
+                    self.is_true(&entry, former(entry.index()), words);
                 }
                 Ok(_) => {}
                 Err(Error::Damaged { .. } | Error::Lost { .. } | Error::Missing { .. }) => is_reported = true,
@@ -121,10 +137,11 @@ impl Log {
         is_reported
     }
 
-    fn is_true(&self, index: u64, value: &[u8], words: &str) {
-        let item = self.model.items.get(&index);
+    fn is_true(&self, entry: &Entry, former: Option<&Item>, words: &str) {
+        let (index, value) = (entry.index(), entry.bytes().unwrap_or_default());
         let is_new = self.model.next.is_some_and(|next| index >= next);
-        assert!(is_new || item.is_some_and(|item| item.value == value), "{words}: {index} is made up");
+        let mut items = self.model.items.get(&index).into_iter().chain(former);
+        assert!(is_new || items.any(|item| item.value == value), "{words}: {index} is made up");
     }
 
     /// All modes. `must`: the damage must be reported in each. What any mode reports, strict open refuses.
