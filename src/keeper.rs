@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::{Access, Placement};
 use crate::index::{Members, Sealed};
-use crate::log::{Dir, Log, Preparation, PrepareError, Spare, Writer};
+use crate::log::{Dir, Log, Preparation, PrepareError, ROTATED_MAX, Spare, Writer};
 use crate::options::{RecoveryMode, SyncPolicy};
 use crate::position::Position;
 use crate::retention::{Facts, Limits, plan};
@@ -41,16 +41,17 @@ pub(crate) struct Keeper {
     idle_mark: AtomicU64,
 }
 
-/// What a retention pass knows of the time of the pass before.
+/// What a retention pass knows of the pass before: the time, and how many segments were sealed since.
 #[derive(Debug)]
 struct Clock {
     monotonic: Instant,
     wall_ms: u64,
+    sealed: usize,
 }
 
 impl Clock {
     fn now(dir: &Dir) -> Self {
-        Clock { monotonic: Instant::now(), wall_ms: dir.now_ms() }
+        Clock { monotonic: Instant::now(), wall_ms: dir.now_ms(), sealed: 0 }
     }
 
     /// Whether the wall clock ran as the monotonic one did, within `slack`.
@@ -111,7 +112,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes the most urgent step: room for the writer, then the next segment, then sealing, then retention.
+    /// Takes the most urgent step: room for the writer, then the next segment, then sealing, then retention, which does
+    /// not wait for ever.
     pub(crate) fn step(&self) -> Result<bool> {
         let mut clock = self.steps.lock();
         let healthy = self.log.latch.check();
@@ -134,12 +136,16 @@ impl Keeper {
         if writer.wishes.spare {
             return self.make_spare(writer);
         }
-        if !writer.rotated.is_empty() {
-            return self.seal_oldest(writer);
-        }
-        if std::mem::take(&mut writer.wishes.retention) {
+        let is_behind = !writer.rotated.is_empty();
+        // Who writes without a pause always leaves something to seal, and must not keep the disk for ever.
+        if writer.wishes.retention && (!is_behind || clock.sealed >= ROTATED_MAX) {
+            writer.wishes.retention = false;
             drop(writer);
-            return self.retire(clock);
+            return Ok(self.retire(clock)? || is_behind);
+        }
+        if is_behind {
+            clock.sealed += 1;
+            return self.seal_oldest(writer);
         }
         Ok(false)
     }

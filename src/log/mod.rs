@@ -33,7 +33,7 @@ pub(crate) use group::{Group, Op, Value, encode_value};
 pub(crate) use view::{Foreign, View};
 
 /// Rotated segments that may wait to be sealed before the writer waits for them.
-const ROTATED_MAX: usize = 8;
+pub(crate) const ROTATED_MAX: usize = 8;
 
 /// Space is made ready in steps no smaller than this, unless segments are smaller.
 pub(crate) const PREPARED_STEP: u64 = 1 << 20;
