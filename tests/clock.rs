@@ -5,18 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "common/figures.rs"]
+mod figures;
 #[path = "common/numbers.rs"]
 mod numbers;
-#[path = "common/row.rs"]
-mod row;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use casklog::fs::sim::SimFs;
 use casklog::{Options, RecoveryMode, Store};
+use figures::{number, record};
 use numbers::Numbers;
-use row::{number, record};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

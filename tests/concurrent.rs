@@ -7,10 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "common/figures.rs"]
+mod figures;
 #[path = "common/numbers.rs"]
 mod numbers;
-#[path = "common/row.rs"]
-mod row;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use casklog::fs::sim::SimFs;
 use casklog::{Batch, Durability, LogItem, Options, Reader, Store, SyncPolicy};
+use figures::{number, record};
 use numbers::Numbers;
-use row::{number, record};
 
 /// What a call says of the log: how many entries there were at least, before it returned, and how many at most, when it
 /// began; and the entry that it wrote.

@@ -5,10 +5,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "common/figures.rs"]
+mod figures;
 #[path = "common/numbers.rs"]
 mod numbers;
-#[path = "common/row.rs"]
-mod row;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use casklog::{Error, LogItem, Options, RecoveryMode, Store, SyncPolicy};
+use figures::{number, record};
 use numbers::Numbers;
-use row::{number, record};
 
 const DIR: &str = "CASKLOG_SOAK_DIR";
 const SEGMENT: u64 = 1 << 17;

@@ -198,15 +198,15 @@ fn most_common_id(candidates: &BTreeMap<u32, Candidate>) -> Option<u128> {
 /// powersafe overwrite a header may also have been torn with the head stamp, before anything in the file was acknowledged.
 fn last_lost(dir: &Dir, manifest: &Manifest, candidates: &BTreeMap<u32, Candidate>) -> Option<u32> {
     let Manifest { first, last, before, .. } = *manifest;
-    let is_missing = |number: &u32| *number >= first && !candidates.contains_key(number);
-    if let Some(missing) = [last, before].into_iter().find(is_missing) {
-        return Some(missing);
-    }
-    let is_lost = |number: u32, found: &Candidate| {
-        let is_spoiled = matches!(found, Candidate::Bare { header: None, .. }) && !dir.may_tear_headers;
-        is_spoiled && (number == last || !is_blank(dir, number))
+    let named = [last, before].into_iter().filter(|number| *number >= first);
+    let missing = named.filter(|number| !candidates.contains_key(number)).max();
+    let is_spoiled = |number: u32, found: &Candidate| {
+        matches!(found, Candidate::Bare { header: None, .. })
+            && !dir.may_tear_headers
+            && ([last, before].contains(&number) || !is_blank(dir, number))
     };
-    candidates.range(..=last).rev().find(|(number, found)| is_lost(**number, found)).map(|(number, _)| *number)
+    let spoiled = candidates.range(..=last).rev().find(|(number, found)| is_spoiled(**number, found));
+    missing.max(spoiled.map(|(number, _)| *number))
 }
 
 /// Follows the head stamps from the last segment back to the first.

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::io::Write as _;
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -27,6 +28,18 @@ impl Figure<'_> {
     pub(crate) fn record(&self) {
         write(&serde_json::json!(self));
     }
+}
+
+/// One count of a row that has got here, so that nothing was wrong.
+pub(crate) fn record(row: &str, counted: &str, count: u64, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{row}: {count} {counted}, 0 violations, {seconds:.1} s");
+    Figure { row, counted, count, seconds, ..Figure::default() }.record();
+}
+
+/// The number that an environment variable sets, or this one.
+pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
 /// That `what` of a row cannot be tried here. Says so where everybody sees it, too: the output of a test that passes is

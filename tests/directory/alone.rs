@@ -8,16 +8,17 @@ use casklog::fs::sim::SimFs;
 
 use crate::by_force::{append, recovers};
 use crate::faults::{Fault, of_files, of_strangers};
+use crate::figures::{number, record};
 use crate::logs::{Kind, Logs, each, file, files, segment};
-use crate::row::{number, record};
 use crate::support::damage::{MODES, copy};
 
 /// Whether the faults took what alone could say that something is gone: without a manifest nobody knows where the log
-/// began, and only its last segment where it ended. Of a young log nothing but its last segment names that segment.
+/// began, and only its last segment where it ended. Of a young log nothing else says how far that one had come.
 fn is_undecidable(logs: &Logs, faults: &[&Fault]) -> bool {
     let hurts = |path: PathBuf| faults.iter().any(|fault| fault.hurts(&path));
     let replaces = faults.len() > 1 && faults.iter().any(|fault| fault.replaces);
-    let is_young = logs.kind == Kind::Young && hurts(segment(logs.last));
+    let is_rolled_back = |fault: &&Fault| fault.words.contains("an older copy") && fault.hurts(&segment(logs.last));
+    let is_young = logs.kind == Kind::Young && faults.iter().any(is_rolled_back);
     replaces || is_young || hurts(file("segment_manifest")) && (hurts(segment(1)) || hurts(segment(logs.last)))
 }
 

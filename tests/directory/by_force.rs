@@ -6,8 +6,8 @@ use std::time::Instant;
 use casklog::fs::sim::SimFs;
 use casklog::{Error, RecoveryMode, Store};
 
+use crate::figures::record;
 use crate::logs::{DIR, Kind, Logs, each, files, segment};
-use crate::row::record;
 use crate::support::damage::copy;
 use crate::support::model::{Item, Numbers};
 
@@ -124,9 +124,7 @@ fn r30_a_damaged_log_is_had_back_by_force_and_by_salvage() {
             // Without its last watermark a killed log does not know how far it reached.
             let (last, end) = (segment(logs.last), logs.end(logs.last));
             let undecidable = kind != Kind::Closed && *path == last && (*what != "flip" || *at as u64 + 60 > end);
-            // A known gap: a file that the manifest names, and nothing else, is not looked for where the log ends before.
-            let is_known_gap = kind == Kind::Young && *path == last && *at < 64;
-            recovers(&logs, &fs, &words, Some(undecidable || is_known_gap), false);
+            recovers(&logs, &fs, &words, Some(undecidable), false);
             salvages(&logs, &fs, &words);
         });
         count += all.len() as u64;

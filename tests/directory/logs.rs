@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use casklog::fs::sim::SimFs;
 
-use crate::row::number;
+use crate::figures::number;
 use crate::support::crash::guarded;
 use crate::support::damage::{Log, copy};
 use crate::support::model::{Change, Model};

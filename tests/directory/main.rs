@@ -9,10 +9,10 @@
 mod alone;
 mod by_force;
 mod faults;
+#[path = "../common/figures.rs"]
+mod figures;
 mod logs;
 #[cfg(unix)]
 mod no_files;
-#[path = "../common/row.rs"]
-mod row;
 #[path = "../support/mod.rs"]
 mod support;

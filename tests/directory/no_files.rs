@@ -11,8 +11,8 @@ use casklog::{Error, Options, RecoveryMode};
 use tempfile::TempDir;
 
 use crate::alone::takes_all;
+use crate::figures::record;
 use crate::logs::{Kind, Logs, each};
-use crate::row::record;
 use crate::support::damage::MODES;
 
 /// What stands where a file should.

@@ -11,8 +11,8 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod describe;
-#[path = "../common/row.rs"]
-mod row;
+#[path = "../common/figures.rs"]
+mod figures;
 #[allow(dead_code, unreachable_pub, reason = "the targets belong to a crate of their own")]
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
@@ -27,7 +27,7 @@ use casklog::fs::sim::{Fate, SimFs};
 use casklog::{Error, Options, RecoveryMode};
 
 use describe::describe;
-use row::record;
+use figures::record;
 use targets::independent::agree;
 
 const DIR: &str = "/log";

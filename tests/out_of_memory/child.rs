@@ -11,7 +11,7 @@ use std::time::Instant;
 use casklog::{Batch, Error, Options, RecoveryMode};
 
 use crate::allocator::{count, end_after};
-use crate::row::record;
+use crate::figures::record;
 
 const DIR: &str = "CASKLOG_OOM_DIR";
 const AFTER: &str = "CASKLOG_OOM_AFTER";

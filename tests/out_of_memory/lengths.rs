@@ -7,7 +7,7 @@ use casklog::fs::sim::SimFs;
 use casklog::{Batch, Checksum, Options, RecoveryMode};
 
 use crate::allocator::peak;
-use crate::row::record;
+use crate::figures::record;
 use crate::targets::image::{disk, files, files_of, to_input};
 
 fn options(fs: &SimFs) -> Options {

@@ -9,9 +9,9 @@
 mod allocator;
 #[cfg(unix)]
 mod child;
+#[path = "../common/figures.rs"]
+mod figures;
 mod lengths;
-#[path = "../common/row.rs"]
-mod row;
 #[allow(dead_code, unreachable_pub, reason = "the targets belong to a crate of their own")]
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;

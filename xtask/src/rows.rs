@@ -23,12 +23,14 @@ pub(crate) enum Run {
     /// The tests of one file of `tests` whose names contain one of these words. They record figures.
     Test(&'static str, &'static str),
     /// The model checks under loom; tier 1 only.
-    Models,
+    Loom,
+    /// The model of the protocol, every state of it; tier 1 only.
+    Protocol,
     /// A fuzz target, with the nightly toolchain; tier 1 only.
     Fuzz(&'static str),
 }
 
-use Run::{Fuzz, Models, Test};
+use Run::{Fuzz, Loom, Protocol, Test};
 
 /// Seconds of each fuzz target in tier 1.
 const FUZZ_SECONDS: &[(&str, u64)] = &[("-max_total_time", 600)];
@@ -65,6 +67,8 @@ pub(crate) const ROWS: &[Row] = &[
         Test("damage", "sectors::"), &[("CASKLOG_DAMAGE_ALL", 1)], ("damaged logs", [0, 0])),
     row("R7", "every prefix of every file; junk behind files",
         Test("damage", "files::"), &[("CASKLOG_DAMAGE_ALL", 1)], ("damaged logs", [0, 0])),
+    row("R8", "files missing, doubled, moved, swapped, of another log; things that are no files",
+        Test("directory", "r8_"), &[("CASKLOG_R8_ALL", 1), ("CASKLOG_R8_PAIRS", 20_000)], ("faults", [300, 0])),
     row("R9", "SIGKILL of a real process",
         Test("kill_loop", "a_killed_writer"), &[("CASKLOG_KILL_ROUNDS", 10_000)], ("kills", [50, 10_000])),
     row("R10", "SIGKILL at the n-th call; the n-th call fails",
@@ -79,8 +83,12 @@ pub(crate) const ROWS: &[Row] = &[
         Test("crash", "r15_"), &[("CASKLOG_R15", 100_000)], ("states", [16_000, 16_000])),
     row("R15", "full tmpfs, ext4, XFS; RLIMIT_FSIZE",
         Test("real_faults", "space::"), &[("CASKLOG_SPACE_STEPS", 300)], ("full disks", [0, 1_200])),
+    row("R16", "no memory from any allocation on; lengths that lie",
+        Test("out_of_memory", "r16_"), &[("CASKLOG_R16", 1)], ("processes out of memory", [300, 0])),
     row("R17", "processes race for one log; locks after a kill",
         Test("real_faults", "locks::"), &[("CASKLOG_LOCK_RACES", 1_000)], ("racing opens", [20, 1_000])),
+    row("R18", "a clock that jumps, stands still, was wrong",
+        Test("clock", "r18_"), &[("CASKLOG_R18", 20_000)], ("histories of clocks", [200, 0])),
     row("R19", "a file system goes read-only under a writer",
         Test("real_faults", "cuts::a_file_system"), &[("CASKLOG_CUT_CYCLES", 200)], ("cuts", [0, 30])),
     row("R19", "read-only mount, immutable files, another user, an overlay",
@@ -89,9 +97,20 @@ pub(crate) const ROWS: &[Row] = &[
         Test("real_faults", "a_slow_disk"), &[("CASKLOG_GRAY_DELAY", 2_000)], ("pairs of reads", [0, 0])),
     row("R21", "random programs against a naive model",
         Test("model", "every_program"), &[("CASKLOG_MODEL_CASES", 1_000_000)], ("programs", [2_000, 1_000_000])),
+    row("R22", "what threads did at once is one order; durable followers are never put right",
+        Test("concurrent", "r22_"), &[("CASKLOG_R22", 5_000)], ("calls in histories", [0, 0])),
     row("R23", "a second reader, written from FORMAT.md alone, agrees",
         Test("second_reader", "both_readers"), &[("CASKLOG_READER_SEEDS", 22_000)], ("states", [25_000, 1_000_000])),
-    row("loom", "the commit protocol in every order of steps, within bounds", Models, &[], ("models", [0, 0])),
+    row("R24", "golden logs of each version of the format",
+        Test("golden", "r24_"), &[], ("logs of released versions", [0, 0])),
+    row("R29", "soak: writers, readers, retention, kills",
+        Test("soak", "r29_"), &[("CASKLOG_R29", 600)], ("entries", [0, 0])),
+    row("R30", "damaged logs had back by force and by salvage",
+        Test("directory", "r30_"), &[("CASKLOG_R30", 1)], ("damaged logs", [0, 50_000])),
+    row("loom", "commits, the index, the cache and segments in every order of steps, within bounds",
+        Loom, &[], ("models", [0, 0])),
+    row("stateright", "writing, syncing, crashing and recovering, and 20 ways to get it wrong, every state within bounds",
+        Protocol, &[("CASKLOG_MODEL_DEEP", 1)], ("models", [0, 0])),
     row("F1-F10", "the corpora of the fuzz targets, replayed",
         Test("fuzz_corpus", "every_input"), &[], ("inputs", [0, 0])),
     fuzz("F1", "fragments and payloads", "f1_decode"),

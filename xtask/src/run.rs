@@ -43,7 +43,7 @@ impl Effort {
         let said = String::from_utf8_lossy(&std::fs::read(&log).map_err(|error| error.to_string())?).into_owned();
         let (figures, skipped) = match row.run {
             Run::Test(..) => record::parse(&std::fs::read_to_string(&lines).unwrap_or_default(), row.id)?,
-            Run::Models => (models(&said), Vec::new()),
+            Run::Loom | Run::Protocol => (models(&said), Vec::new()),
             Run::Fuzz(_) => (executions(&said, seconds), Vec::new()),
         };
         // A test that counts nothing was not there, or did not say so.
@@ -76,7 +76,11 @@ impl Effort {
                 command.args(["--test-threads=1", "--nocapture"]).args(words.split(' ')).env("CASKLOG_FIGURES", lines);
                 switches.for_each(|(name, number)| _ = command.env(name, number.to_string()));
             }
-            Run::Models => {
+            Run::Protocol => {
+                command.args(["test", "--release", "--locked", "-p", "casklog-models", "--test", "protocol"]);
+                switches.for_each(|(name, number)| _ = command.env(name, number.to_string()));
+            }
+            Run::Loom => {
                 command.args(["test", "--release", "--locked", "-p", "casklog", "--lib", "models"]);
                 command.env("RUSTFLAGS", "--cfg casklog_loom").env("CARGO_TARGET_DIR", self.target.join("loom"));
             }
