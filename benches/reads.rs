@@ -130,6 +130,41 @@ fn scans(c: &mut Criterion, dir: &Path) {
     store.close().expect("it closes");
 }
 
+/// Scans of values of several sizes, beside reading the same files and doing nothing with them: the memory's pace.
+fn scans_of_sizes(c: &mut Criterion) {
+    const LOG_BYTES: u64 = 128 << 20;
+    let mut group = c.benchmark_group("scan of larger values");
+    group.sample_size(10);
+    for value_bytes in [128, 1 << 10, 4 << 10, 16 << 10, 64 << 10] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = options(dir.path()).open().expect("the log opens");
+        for _ in 0..LOG_BYTES / value_bytes {
+            store.append_bytes_with(KEY, vec![7; value_bytes as usize], Durability::Written).expect("it appends");
+        }
+        store.close().expect("it closes");
+        let store = options(dir.path()).open().expect("the log opens");
+        let files: Vec<File> = segments(dir.path()).iter().map(|path| File::open(path).expect("it opens")).collect();
+        let bytes = files.iter().map(|file| file.metadata().expect("it has a size").len()).sum();
+        group.throughput(Throughput::Bytes(bytes));
+        group.bench_function(BenchmarkId::new("iter", value_bytes), |b| {
+            b.iter(|| store.iter().map(|e| e.expect("it reads").raw_value().len()).max());
+        });
+        let mut buffer = vec![0; 256 << 10];
+        group.bench_function(BenchmarkId::new("pread alone", value_bytes), |b| {
+            b.iter(|| {
+                for file in &files {
+                    let mut at = 0;
+                    while let Some(read) = Some(file.read_at(&mut buffer, at).expect("it reads")).filter(|n| *n > 0) {
+                        at += read as u64;
+                    }
+                }
+            });
+        });
+        store.close().expect("it closes");
+    }
+    group.finish();
+}
+
 fn just_written(c: &mut Criterion) {
     let mut group = c.benchmark_group("get, just written");
     for mapped in [true, false] {
@@ -195,6 +230,7 @@ fn reads(c: &mut Criterion) {
     store.close().expect("it closes");
     gets(c, dir.path(), &positions);
     scans(c, dir.path());
+    scans_of_sizes(c);
     just_written(c);
     opens(c, dir.path(), killed.path());
 }
