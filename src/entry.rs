@@ -27,10 +27,12 @@ pub struct Entry {
     position: Position,
     is_durable: bool,
     payload: Bytes,
-    /// Where key and value stand in the payload, which is never as long as 4 GiB.
-    key: (u32, u32),
-    value: (u32, u32),
+    key: Span,
+    value: Span,
 }
+
+/// From where to where a part of a payload reaches, which is never as long as 4 GiB.
+type Span = (u32, u32);
 
 /// An entry that borrows from a buffer of the caller's. See [`Reader::get_into`](crate::Reader::get_into).
 #[derive(Debug, Clone, Copy)]
@@ -45,22 +47,27 @@ pub struct EntryRef<'a> {
 impl Entry {
     /// Takes a payload apart; `None` where it is no entry.
     pub(crate) fn new(payload: Bytes, position: Position, is_durable: bool) -> Option<Self> {
-        let whole = 0..payload.len();
-        Self::within(&payload, whole, position, is_durable)
+        let (index, key, value) = Self::parts(&payload)?;
+        Some(Entry { index, position, is_durable, payload, key, value })
     }
 
     /// Takes the payload apart that is a part of `bytes`; `None` where it is no entry.
     #[inline]
     pub(crate) fn within(bytes: &Bytes, part: Range<usize>, position: Position, is_durable: bool) -> Option<Self> {
-        let payload = &bytes[part.clone()];
+        let (index, key, value) = Self::parts(&bytes[part.clone()])?;
+        Some(Entry { index, position, is_durable, payload: bytes.slice(part), key, value })
+    }
+
+    /// The index in a payload, and where key and value stand.
+    #[inline]
+    fn parts(payload: &[u8]) -> Option<(u64, Span, Span)> {
         let record = EntryRecord::decode(payload).ok()?;
         let start = payload.as_ptr() as usize;
         let range = |part: &[u8]| {
             let from = part.as_ptr() as usize - start;
             (from as u32, (from + part.len()) as u32)
         };
-        let (index, key, value) = (record.index, range(record.key), range(record.value));
-        Some(Entry { index, position, is_durable, payload: bytes.slice(part), key, value })
+        Some((record.index, range(record.key), range(record.value)))
     }
 
     /// Its index.

@@ -119,6 +119,12 @@ impl RecordType {
         RecordType { kind, begins: true, ends: true }
     }
 
+    #[inline]
+    fn from_code(code: u8) -> Option<Self> {
+        let kind = Kind::from_code(code & 15)?;
+        Some(RecordType { kind, begins: code & 0x40 != 0, ends: code & 0x80 != 0 })
+    }
+
     const fn code(self, part: Part) -> u8 {
         self.kind as u8 | part.code() << 4 | (self.begins as u8) << 6 | (self.ends as u8) << 7
     }
@@ -364,10 +370,21 @@ pub fn skip_fragment(checksum: Checksum, bytes: &[u8], at: u32) -> Option<u32> {
     at.checked_add((checksum.fragment_header_bytes() + trusted.payload_bytes) as u32)
 }
 
-/// Reads a record that is whole in one fragment at offset `at`, as [`read_fragment`] does it, and leaves out all that a
-/// walk over many of them does not need: its kind and the offset behind it, or `None` where there is something else.
+/// A record that is whole in one fragment and passed its checksum. Its payload stands behind the fragment header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// What it is.
+    pub record: RecordType,
+    /// Its stored checksum.
+    pub sum: u64,
+    /// The offset behind it in the file.
+    pub end: u32,
+}
+
+/// Reads a record that is whole in one fragment at offset `at`, as [`read_fragment`] does, for walks over many of them;
+/// `None` where there is something else.
 #[inline]
-pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<(Kind, u32)> {
+pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<Whole> {
     let (sum, fields, rest) = match checksum {
         Checksum::Crc32 => {
             let (sum, rest) = bytes.split_first_chunk()?;
@@ -388,7 +405,7 @@ pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) ->
     let payload = rest.get(..usize::from(found.length))?;
     let is_good = sum_of(checksum, payload, fields, at, None) == sum;
     let end = at.checked_add(length).filter(|_| is_good)?;
-    Some((Kind::from_code(found.code & 15)?, end))
+    Some(Whole { record: RecordType::from_code(found.code)?, sum, end })
 }
 
 /// Reads the fragment at offset `at`; `bytes` are those of the file from there on, up to the end of the block or less
@@ -430,7 +447,6 @@ pub fn read_fragment(
     if sum_of(checksum, payload, fields, at, previous) != sum {
         return Err(Bad::Checksum);
     }
-    let kind = Kind::from_code(code & 15).ok_or(Bad::Unknown(code & 15))?;
-    let record = RecordType { kind, begins: code & 0x40 != 0, ends: code & 0x80 != 0 };
+    let record = RecordType::from_code(code).ok_or(Bad::Unknown(code & 15))?;
     Ok(Fragment { record, part, log_number, payload, sum, end })
 }

@@ -156,11 +156,11 @@ impl Ahead {
         let header = checksum.fragment_header_bytes() as u32;
         let log_number = self.segment.log_number_at(offset);
         while let Some(rest) = self.bytes.get((offset - self.start) as usize..to)
-            && let Some((kind, end)) = read_whole(checksum, rest, offset, log_number)
+            && let Some(whole) = read_whole(checksum, rest, offset, log_number)
         {
-            let (from, to) = (offset + header - self.start, end - self.start);
-            self.checked.push(Checked { offset, kind, from, to });
-            offset = end;
+            let (from, to) = (offset + header - self.start, whole.end - self.start);
+            self.checked.push(Checked { offset, kind: whole.record.kind, from, to });
+            offset = whole.end;
         }
     }
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest, read_fragment,
+    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, Whole, block_rest,
+    read_fragment, read_whole,
 };
 use crate::fs::File;
 
@@ -234,9 +235,12 @@ impl Scan {
             return Ok(Some(Stop::Limit));
         }
         loop {
-            let (scanned, end) = match self.record(at)? {
-                Ok(found) => found,
-                Err((bad_at, why)) => return self.stop(at, bad_at, why, batch.is_empty()).map(Some),
+            let (scanned, end) = match self.whole_record(at) {
+                Some(found) => found,
+                None => match self.record(at)? {
+                    Ok(found) => found,
+                    Err((bad_at, why)) => return self.stop(at, bad_at, why, batch.is_empty()).map(Some),
+                },
             };
             let record = scanned.record;
             if record.kind == Kind::Footer && batch.is_empty() {
@@ -272,6 +276,18 @@ impl Scan {
             return Ok(Stop::Zeros);
         }
         Ok(Stop::Bad { at: bad_at, why })
+    }
+
+    /// The record at `at` and the offset behind it, if it is whole in one fragment and in memory already: nearly all are.
+    #[inline]
+    fn whole_record(&mut self, at: u32) -> Option<(Scanned, u32)> {
+        let from = usize::try_from(u64::from(at).checked_sub(self.window.start)?).ok()?;
+        let Whole { record, sum, end } =
+            read_whole(self.header.checksum, self.window.bytes.get(from..)?, at, self.log_number)?;
+        self.fragment = (at, sum);
+        let header_bytes = self.header.checksum.fragment_header_bytes();
+        let payload = self.window.bytes.slice(from + header_bytes..from + (end - at) as usize);
+        Some((Scanned { record, start: at, payload }, end))
     }
 
     /// The record at `at` and the offset behind it, or the place and reason of what is bad.
