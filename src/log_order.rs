@@ -69,6 +69,8 @@ pub struct LogOrder {
     /// Nothing behind this segment is shown.
     last_segment: u64,
     row: usize,
+    /// Segments that cannot be used and were not told of yet, the first one last.
+    missing: Vec<u32>,
     scan: Option<Scan>,
     batch: Vec<Scanned>,
     /// How much of the batch was shown.
@@ -92,13 +94,20 @@ impl std::fmt::Debug for LogOrder {
 impl LogOrder {
     pub(crate) fn new(view: Arc<View>, from: Position) -> Self {
         let snapshot = view.index.snapshot();
-        let row = snapshot.table.rows().partition_point(|row| u64::from(row.number()) < from.segment());
+        let rows = snapshot.table.rows();
+        let row = rows.partition_point(|row| u64::from(row.number()) < from.segment());
+        let is_row = |number: u32| rows.binary_search_by_key(&number, Row::number).is_ok();
+        let lost = snapshot.table.lost().iter().map(|range| range.segment);
+        let mut missing: Vec<u32> = lost.filter(|n| u64::from(*n) >= from.segment() && !is_row(*n)).collect();
+        missing.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+        missing.dedup();
         LogOrder {
             view,
             snapshot,
             from,
             last_segment: u64::MAX,
             row,
+            missing,
             scan: None,
             batch: Vec::new(),
             shown: 0,
@@ -158,6 +167,12 @@ impl LogOrder {
                 return Err(error);
             }
             let row = self.snapshot.table.rows().get(self.row);
+            let is_next = |number: &mut u32| row.is_none_or(|row| *number < row.number());
+            if let Some(missing) = self.missing.pop_if(is_next).map(u64::from)
+                && missing <= self.last_segment
+            {
+                return Err(Error::Lost { segment: missing });
+            }
             let Some(row) = row.filter(|row| u64::from(row.number()) <= self.last_segment) else {
                 return Ok(None);
             };

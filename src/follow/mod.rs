@@ -15,7 +15,7 @@ use event_listener::Listener;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, Kind, Tombstone, Truncation};
-use crate::index::{Held, Row};
+use crate::index::{Held, LostRange, Row, Table};
 use crate::log::View;
 use crate::log_order::LogItem;
 use crate::options::IndexOrder;
@@ -52,6 +52,8 @@ pub struct Follow {
     /// Behind the last deletion or truncation that it has taken into account: where a cut takes that back, what it took is
     /// there again.
     taken_to: Position,
+    /// Of segments that cannot be used, those up to this one were told of.
+    told_to: u32,
     /// Cuts of the log that are dealt with.
     cuts: u64,
     /// To be handed out first.
@@ -100,6 +102,7 @@ impl Follow {
             handed: None,
             undurable: VecDeque::new(),
             taken_to: Position::ZERO,
+            told_to: 0,
             first: VecDeque::new(),
             is_second: false,
             is_over: false,
@@ -224,6 +227,7 @@ impl Follow {
         let here = table.row(self.at.segment());
         let later = table.rows().partition_point(|row| u64::from(row.number()) <= self.at.segment());
         let next = table.rows().get(later);
+        self.tell_lost(&table, self.at.segment())?;
         let Some(row) = here.filter(|row| !row.segment.is_retired()) else {
             let before = next.and_then(|next| next.segment.stamp.predecessor);
             // Read to its end before it was removed?
@@ -246,9 +250,28 @@ impl Follow {
         let end = row.end_at(limit);
         if self.at.offset32() >= end {
             let is_done = row.end.is_some_and(|end| self.at.offset32() >= end);
+            if next.is_none() {
+                self.tell_lost(&table, u64::MAX)?;
+            }
             return Ok(is_done && next.is_some_and(|next| next.number() <= limit.segment_number() && self.enter(next)));
         }
         self.scan(row, end)
+    }
+
+    /// # Errors
+    /// [`Error::Lost`], once, for a segment before `end` that cannot be used.
+    fn tell_lost(&mut self, table: &Table, end: u64) -> Result<()> {
+        let is_due = |lost: &&LostRange| {
+            let is_next = lost.segment > self.told_to && u64::from(lost.segment) < end;
+            is_next && table.row(lost.segment.into()).is_none() && lost.within(self.from, u64::MAX).is_some()
+        };
+        match table.lost().iter().filter(is_due).min_by_key(|lost| lost.segment) {
+            None => Ok(()),
+            Some(lost) => {
+                self.told_to = lost.segment;
+                Err(lost.to_error())
+            }
+        }
     }
 
     fn enter(&mut self, row: &Row) -> bool {
@@ -430,6 +453,7 @@ impl Follow {
         self.undurable.clear();
         self.batch.clear();
         (self.scan, self.held, self.damage, self.taken_to) = (None, None, None, Position::ZERO);
+        self.told_to = 0;
         self.at = self.start();
     }
 }

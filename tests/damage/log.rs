@@ -195,7 +195,38 @@ impl Log {
             let same = self.entries.get(index).is_some_and(|entry| entry.key == *key && entry.value == *value);
             assert!(same || self.deleted.contains(index), "{}, {}: iter shows {index}", self.words, words());
         }
+        let (mut by_time, mut has_told) = (Vec::new(), false);
+        for item in log.log_order() {
+            match item {
+                Ok(item) => by_time.push(item.index()),
+                Err(error) => {
+                    assert!(is_loss(&error), "{}, {}: log_order: {error:?}", self.words, words());
+                    has_told = true;
+                }
+            }
+        }
+        // Where the beginning is lost, it counts as removed for who asks for it.
+        let mut followed = Vec::new();
+        let (mut follow, first) = match log.follow(1) {
+            Err(Error::Removed { first: Some(first) }) => (log.follow(first).unwrap(), first),
+            follow => (follow.unwrap(), 0),
+        };
+        let mut is_followed = first > 0;
+        loop {
+            match follow.try_next() {
+                Ok(Some(item)) => followed.push(item.index()),
+                Ok(None) => break,
+                Err(error) => {
+                    assert!(is_loss(&error), "{}, {}: follow: {error:?}", self.words, words());
+                    is_followed = true;
+                }
+            }
+        }
         let expected = self.entries.keys().filter(|index| !lost.contains(index));
+        let missed = expected.clone().find(|index| !by_time.contains(index));
+        assert!(missed.is_none(), "{}, {}: log_order misses {missed:?}", self.words, words());
+        let missed = expected.clone().find(|index| **index >= first && !followed.contains(index));
+        assert!(missed.is_none(), "{}, {}: follow misses {missed:?}", self.words, words());
         let shown = iterated.iter().map(|(index, ..)| index).filter(|index| !self.deleted.contains(index));
         let (expected, shown): (Vec<_>, Vec<_>) = (expected.collect(), shown.collect());
         assert!(expected == shown, "{}, {}: get has {expected:?}, iter {shown:?}", self.words, words());
@@ -204,6 +235,8 @@ impl Log {
         let may_end = undecidable && self.is_end(&lost);
         assert!(may_end || !is_bad || verified.is_damaged(), "{}, {}: verify finds nothing", self.words, words());
         assert!(may_end || lost.is_empty() || failed, "{}, {}: iter passes over {lost:?}", self.words, words());
+        assert!(may_end || lost.is_empty() || has_told, "{}, {}: log_order passes over {lost:?}", self.words, words());
+        assert!(may_end || lost.is_empty() || is_followed, "{}, {}: follow passes over {lost:?}", self.words, words());
         (lost, came_back, verified)
     }
 }
