@@ -251,7 +251,8 @@ impl Tailer {
             if self.read_on(view, state, &segment, &mut end)? == Look::Unsure {
                 return Ok(Look::Unsure);
             }
-            let Some(next) = self.successor(view, end, manifest.map_or(u32::MAX, |manifest| manifest.last))? else {
+            let Some(next) = self.successor(view, state, end, manifest.map_or(u32::MAX, |manifest| manifest.last))?
+            else {
                 break;
             };
             let before = next.stamp.predecessor.unwrap_or(end);
@@ -320,14 +321,18 @@ impl Tailer {
 
     /// The segment behind the one the log ended in, if its head stamp is there. It names another one before it where a
     /// successor of the writer has dropped that one.
-    fn successor(&self, view: &View, end: Predecessor, last: u32) -> Result<Option<Member>> {
+    fn successor(&self, view: &View, state: &State, end: Predecessor, last: u32) -> Result<Option<Member>> {
+        let log_id = state.contents.rows().first().map_or(0, |row| row.segment.header.log_id);
         if last <= end.number {
             return Ok(None);
         }
         let dir = &view.dir;
         for number in dir.list_segments()?.into_iter().filter(|number| *number > end.number) {
             let member = look_for_member(dir, number)?;
-            let follows = |member: &Member| member.stamp.predecessor.is_some_and(|before| before.number <= end.number);
+            let follows = |member: &Member| {
+                let is_ours = member.header.log_id == log_id;
+                is_ours && member.stamp.predecessor.is_some_and(|before| before.number <= end.number)
+            };
             if let Some(member) = member.filter(follows) {
                 return Ok(Some(member));
             }
