@@ -179,7 +179,7 @@ fn number_of(name: &str, prefix: &str) -> Option<u64> {
 
 fn commonest(all: &BTreeMap<u64, Segment<'_>>) -> Option<[u8; 16]> {
     let mut counts = BTreeMap::<[u8; 16], usize>::new();
-    for segment in all.values() {
+    for segment in all.values().filter(|segment| matches!(segment.head(), Ok(Some(_)))) {
         *counts.entry(segment.id).or_default() += 1;
     }
     counts.into_iter().max_by_key(|&(_, count)| count).map(|(id, _)| id)
