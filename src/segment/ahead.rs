@@ -18,7 +18,11 @@ const FIRST_BYTES: usize = 4 << 10;
 /// records.
 const MOST_BYTES: usize = 256 << 10;
 
-/// Where the next record is likely to stand.
+/// The most records that are checked together. As with the window there are few at first, and more the longer they are
+/// asked for in the order in which they stand.
+const MOST_RECORDS: usize = 1 << 12;
+
+/// Where the next record is likely to stand, before the first one was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Toward {
     End,
@@ -36,6 +40,8 @@ pub(crate) struct Ahead {
     /// Records in the window that follow each other and were checked together, and how many of them were passed.
     checked: Vec<Checked>,
     passed: usize,
+    /// How many are checked together next.
+    run: usize,
 }
 
 /// A record that is whole in the window, and good.
@@ -50,7 +56,7 @@ struct Checked {
 
 impl Ahead {
     pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Ahead { segment, bytes: Bytes::new(), start: 0, window: FIRST_BYTES, checked: Vec::new(), passed: 0 }
+        Ahead { segment, bytes: Bytes::new(), start: 0, window: FIRST_BYTES, checked: Vec::new(), passed: 0, run: 1 }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -73,6 +79,8 @@ impl Ahead {
         if let Some(record) = self.take_checked(offset) {
             return Ok(record);
         }
+        let is_used = self.passed == self.checked.len();
+        self.run = if is_used { (4 * self.run).min(MOST_RECORDS) } else { 1 };
         let mut is_moved = false;
         loop {
             if !is_moved && !(self.start..self.window_end()).contains(&offset) {
@@ -82,7 +90,7 @@ impl Ahead {
             let from = (offset - self.start) as usize;
             let to = (end.min(self.window_end()) - self.start) as usize;
             if toward == Toward::End {
-                self.check(offset, to);
+                self.check(offset, to, self.run);
                 if let Some(record) = self.take_checked(offset) {
                     return Ok(record);
                 }
@@ -114,7 +122,7 @@ impl Ahead {
     pub(crate) fn count_before(&mut self, offset: u32, offsets: impl Iterator<Item = u32> + Clone) -> usize {
         let near = self.start.max(offset - offset % BLOCK_BYTES)..offset;
         let Some(first) = offsets.clone().take_while(|before| near.contains(before)).last() else { return 0 };
-        self.check(first, (offset - self.start) as usize);
+        self.check(first, (offset - self.start) as usize, MOST_RECORDS);
         let mut entries = self.checked.iter().rev().filter(|checked| checked.kind == Kind::Entry);
         offsets.take_while(|before| entries.next().is_some_and(|checked| checked.offset == *before)).count()
     }
@@ -147,15 +155,16 @@ impl Ahead {
         }
     }
 
-    /// Checks the records that follow each other from `offset` on, up to one that is not whole in the first `to` bytes of
-    /// the window, or not good.
-    fn check(&mut self, mut offset: u32, to: usize) {
+    /// Checks up to `most` records that follow each other from `offset` on, up to one that is not whole in the first `to`
+    /// bytes of the window, or not good.
+    fn check(&mut self, mut offset: u32, to: usize, most: usize) {
         self.checked.clear();
         self.passed = 0;
         let checksum = self.segment.header.checksum;
         let header = checksum.fragment_header_bytes() as u32;
         let log_number = self.segment.log_number_at(offset);
-        while let Some(rest) = self.bytes.get((offset - self.start) as usize..to)
+        while self.checked.len() < most
+            && let Some(rest) = self.bytes.get((offset - self.start) as usize..to)
             && let Some(whole) = read_whole(checksum, rest, offset, log_number)
         {
             let (from, to) = (offset + header - self.start, whole.end - self.start);
@@ -170,6 +179,12 @@ impl Ahead {
 
     /// Places the window so that it covers `guess` bytes at `offset` and what is likely to be asked for next.
     fn move_to(&mut self, offset: u32, guess: usize, end: u32, toward: Toward) -> Result<()> {
+        // Entries may stand in the order of their indexes or against it.
+        let toward = match self.bytes.is_empty() {
+            true => toward,
+            false if offset >= self.start => Toward::End,
+            false => Toward::Start,
+        };
         let near = self.window as u64;
         let is_near = !self.bytes.is_empty()
             && match toward {
@@ -190,6 +205,7 @@ impl Ahead {
 
     fn fill(&mut self, start: u32, len: usize) -> Result<()> {
         self.checked.clear();
+        self.passed = 0;
         let file = self.segment.file()?;
         let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
         if bytes.capacity() < len {
