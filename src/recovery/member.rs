@@ -13,7 +13,7 @@ use crate::index::{Clip, LostRange};
 use crate::log::{Journal, Op};
 use crate::position::Position;
 use crate::segment::{
-    Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
+    DATA_START, Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
 };
 
 use super::judge::{Judge, OnDamage, ScannedSegment};
@@ -31,6 +31,13 @@ pub(super) struct Around<'a> {
     pub(super) before_hole: bool,
     /// It was sealed, by what was known before anything of it was read.
     pub(super) was_sealed: bool,
+}
+
+impl Around<'_> {
+    /// Nothing at or behind it is read.
+    fn limit(&self) -> u32 {
+        self.known_end.map_or(u32::MAX, |end| end.end)
+    }
 }
 
 /// What a segment was found to hold.
@@ -97,14 +104,13 @@ impl Judge<'_> {
         if let Some(last) = self.out.scanned.last_mut() {
             last.journal = journal;
         }
-        let limit = around.known_end.map_or(u32::MAX, |end| end.end);
         let mut scan = Scan::new(Window::new(member.file.clone(), &member.path)?, member.header);
-        let Records { stop, gap, has_records } = self.read_records(&mut scan, &member, limit)?;
+        let Records { stop, gap, has_records } = self.read_records(&mut scan, &member, &around)?;
         let (physical_end, log_number, last_fragment) = (scan.end(), scan.log_number(), scan.last_fragment());
         self.report.scanned_bytes += u64::from(physical_end);
         let end = match gap {
             Some((_, gap)) => gap.end,
-            None if stop == Stop::Limit => limit,
+            None if stop == Stop::Limit => around.limit(),
             None => physical_end,
         };
         self.out.end = Some(Predecessor { number, log_number, end });
@@ -142,17 +148,21 @@ impl Judge<'_> {
     }
 
     /// Applies every batch up to the end of the segment, or to what cannot be read.
-    fn read_records(&mut self, scan: &mut Scan, member: &Member, limit: u32) -> Result<Records> {
+    fn read_records(&mut self, scan: &mut Scan, member: &Member, around: &Around<'_>) -> Result<Records> {
         let mut batch = Vec::new();
         let mut has_records = false;
         loop {
             let mut gap = None;
-            match scan.next_batch(&mut batch, limit)? {
+            match scan.next_batch(&mut batch, around.limit())? {
                 None => {
                     for scanned in &batch {
                         has_records |= self.apply(member.number, &member.path, scanned)?;
                         if scanned.record.kind == Kind::Gap {
-                            gap = Gap::decode(&scanned.payload).ok().map(|gap| (scanned.start, gap));
+                            let at = scanned.start;
+                            // The log goes on behind it, and never in a header.
+                            let found = Gap::decode(&scanned.payload).ok().filter(|gap| gap.end >= DATA_START);
+                            let malformed = || Error::damaged(&member.path, at.into(), "malformed gap");
+                            gap = Some((at, found.ok_or_else(malformed)?));
                         }
                     }
                     if gap.is_some() {
@@ -163,7 +173,7 @@ impl Judge<'_> {
                     let reason = format!("a record of unknown kind {kind} stands at byte {at}");
                     return Err(Error::Unsupported { path: member.path.clone(), reason });
                 }
-                Some(Stop::Bad { at, why }) if self.skip_damage(scan, member, at, why, limit)? => {}
+                Some(Stop::Bad { at, why }) if self.skip_damage(scan, member, (at, why), around)? => {}
                 Some(stop) => return Ok(Records { stop, gap, has_records }),
             }
         }
@@ -240,17 +250,28 @@ impl Judge<'_> {
     }
 
     /// In acknowledged data, goes on at the next fragment that can be read, if the rules say so.
-    fn skip_damage(&mut self, scan: &mut Scan, member: &Member, at: u32, why: Bad, limit: u32) -> Result<bool> {
+    fn skip_damage(
+        &mut self,
+        scan: &mut Scan,
+        member: &Member,
+        (at, why): (u32, Bad),
+        around: &Around<'_>,
+    ) -> Result<bool> {
         if self.rules.on_damage == OnDamage::Stop {
             return Ok(false);
         }
         let mut window = Window::new(member.file.clone(), &member.path)?;
         let found = next_fragment(&mut window, &member.header, at + 1)?
-            .filter(|found| found.at < limit && found.record.kind != Kind::Footer);
+            .filter(|found| found.at < around.limit() && found.record.kind != Kind::Footer);
         let Some(found) = found else { return Ok(false) };
-        // Behind W nothing is salvaged: it was never acknowledged.
-        let seen = evidence(&mut window, &member.header, at)?.durable.unwrap_or_default().max(self.out.durable);
-        if Position::new(member.number, found.at) >= seen {
+        // Behind W nothing is salvaged: it was never acknowledged. What names W may stand in a later segment.
+        let position = Position::new(member.number, found.at);
+        if position >= self.out.durable {
+            let here = evidence(&mut window, &member.header, at)?.durable;
+            let seen = here.max(self.evidence_in(around.later)?.durable);
+            self.out.durable = self.out.durable.max(seen.unwrap_or_default());
+        }
+        if position >= self.out.durable {
             return Ok(false);
         }
         self.damaged(Damage {

@@ -123,7 +123,7 @@ pub(super) fn survey(dir: &Dir, known: Position) -> Result<Survey> {
     });
     let slots_durable = slots.iter().flatten().map(|slot| slot.durable);
     let lost = manifest.and_then(|manifest| last_lost(dir, &manifest, &candidates));
-    let lost = lost.map_or(Position::ZERO, |number| Position::new(number, 0));
+    let lost = lost.map_or(Position::ZERO, |number| Position::new(number, DATA_START));
     let durable = stamps.chain(slots_durable).max().unwrap_or_default().max(known).max(lost);
     let (chain, spares, strays) = hang_together(dir, manifest.as_ref(), durable, candidates);
     let next = manifest.map_or(1, |m| m.next).max(u64::from(highest) + 1);

@@ -58,7 +58,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         let named = [slot.last, slot.before].into_iter().filter(|&number| number >= slot.first.max(1));
         spoiled.chain(named).filter(|number| !all.contains_key(number)).max()
     });
-    all.retain(|_, segment| Some(segment.id) == id);
+    all.retain(|_, segment| id.is_none_or(|id| segment.id == id));
     let mut heads = BTreeMap::new();
     for (&number, segment) in &all {
         if let Some(head) = segment.head().map_err(|_| Later(number.to_string()))? {
