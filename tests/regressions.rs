@@ -50,6 +50,13 @@ fn before_a_failing_sync() -> (SimFs, Store) {
     (sim, store)
 }
 
+/// Nobody asks the disk again to sync the segment whose sync failed.
+fn assert_not_synced_again(sim: &SimFs) {
+    let names: Vec<String> = (0..sim.ops()).map(|op| sim.op_name(op)).filter(|op| op.contains("00001.log")).collect();
+    let failed = names.iter().position(|op| op.starts_with("failed sync")).expect("the fault was met");
+    assert!(!names[failed + 1..].iter().any(|op| op.contains("sync")), "{:?}", &names[failed..]);
+}
+
 /// The keeper's sync of a rotated segment failed while a caller's sync waited for its turn at the same file; that one
 /// went to the kernel again, got the lie that all is well, and acknowledged what was gone.
 #[test]
@@ -62,6 +69,7 @@ fn a_sync_that_failed_for_the_keeper_is_not_tried_again_by_a_caller() {
     });
     assert!(store.sync().is_err());
     assert_eq!(store.stats().durable.segment(), 0, "nothing is known to be durable");
+    assert_not_synced_again(&sim);
     let found = sim.crash_at(sim.ops(), &mut |_| Fate::Lost);
     on(&found).open().expect("what was never acknowledged as durable may go");
 }
@@ -82,6 +90,7 @@ fn a_sync_that_failed_for_a_caller_is_not_tried_again_by_the_keeper() {
     assert_eq!(store.stats().durable.segment(), 0);
     assert!(!store.get(3).unwrap().unwrap().is_durable());
     let _ = store.close();
+    assert_not_synced_again(&sim);
     on(&sim.crash_at(sim.ops(), &mut |_| Fate::Lost)).open().expect("nothing durable is missing");
 }
 

@@ -106,3 +106,31 @@ fn r15_a_full_disk_is_a_typed_error_at_every_size_and_opens() {
     });
     assert!(tier.only.is_some() || tried >= tier.wanted.min(16_000), "{tried} of {most}");
 }
+
+/// The active segment grows in steps: where the disk has no room for the next one, nothing is placed there.
+#[test]
+fn a_segment_that_cannot_grow_refuses_the_write_and_takes_it_when_there_is_room() {
+    for mapped in [false, true] {
+        let fs = SimFs::new();
+        let mut setup = Setup::new(SyncPolicy::None);
+        (setup.mapped, setup.segment_bytes, setup.segment_entries) = (mapped, 8 << 20, None);
+        let store = setup.options(&fs).open().unwrap();
+        store.append_bytes("k", vec![1; 100 << 10]).unwrap();
+        fs.set_capacity(Some(fs.used()));
+        let mut written = 1;
+        let error = loop {
+            match store.append_bytes("k", vec![1; 100 << 10]) {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+            assert!(written < 100, "the disk is never full");
+        };
+        assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+        store.writable().unwrap();
+        assert_eq!(store.len(), written);
+        fs.set_capacity(None);
+        store.append_bytes("k", vec![2; 100 << 10]).unwrap();
+        store.close().unwrap();
+        assert_eq!(setup.options(&fs).open().unwrap().len(), written + 1);
+    }
+}

@@ -121,6 +121,28 @@ fn a_blocked_follower_gets_an_entry_soon() {
     blocked.join().unwrap();
 }
 
+/// Nothing else comes that would wake the others: each round waits until all have had the entry.
+#[test]
+fn one_write_wakes_every_blocked_follower() {
+    const ROUNDS: u64 = 200;
+    let store = open();
+    let (sender, receiver) = channel();
+    let blocked: Vec<_> = (0..3)
+        .map(|_| {
+            let (mut follow, sender) = (store.follow(1).unwrap(), sender.clone());
+            thread::spawn(move || (0..ROUNDS).for_each(|_| sender.send(next(&mut follow)).unwrap()))
+        })
+        .collect();
+    for round in 1..=ROUNDS {
+        write(&store, round..=round, round);
+        for _ in &blocked {
+            assert_eq!(receiver.recv_timeout(PATIENCE).expect("each is woken"), Seen::Put(round, round));
+        }
+    }
+    blocked.into_iter().for_each(|thread| thread.join().unwrap());
+    store.close().unwrap();
+}
+
 /// Ends as `Closed` and then gives nothing, whether it was blocked or not.
 fn ends_when(ends: impl Fn(Store)) {
     let store = open();

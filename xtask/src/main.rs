@@ -1,5 +1,6 @@
 //! Tasks of the project: `cargo xtask reliability` runs the reliability programme and writes down what it comes to.
 
+mod bugs;
 mod machine;
 mod page;
 mod record;
@@ -22,6 +23,9 @@ cargo xtask reliability [--tier 0|1] [--only R1,R9] [--scale PERCENT] [--out DIR
       --only   these rows, by their ids
       --scale  so much of what tier 1 tries; what it asks for stays
       --out    default docs. Somewhere else for a trial
+cargo xtask seeded-bugs [--only WORDS]
+    Puts each of the bugs of xtask/bugs.toml, or those whose names contain the words, into a copy of the library, and runs
+    the test that must notice it. What cargo and the tests say is in target/reliability/seeded-bugs.log.
 cargo xtask page
     Writes docs/RELIABILITY.md anew from docs/reliability.json.
 cargo xtask rows
@@ -56,17 +60,23 @@ fn arguments(root: &Path) -> Result<Arguments, lexopt::Error> {
             _ => return Err(argument.unexpected()),
         }
     }
-    match found.only.iter().find(|id| !ROWS.iter().any(|row| row.id == id.as_str())) {
+    let is_by_row = found.task != "seeded-bugs";
+    match found.only.iter().find(|id| is_by_row && !ROWS.iter().any(|row| row.id == id.as_str())) {
         Some(id) => Err(format!("there is no row {id}; `cargo xtask rows` lists them").into()),
         None => Ok(found),
     }
 }
 
+/// Where builds go.
+fn target(root: &Path) -> Result<PathBuf, String> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    std::path::absolute(target).map_err(|error| error.to_string())
+}
+
 /// Runs what was asked for; returns whether nothing failed.
 fn reliability(arguments: &Arguments, root: &Path) -> Result<bool, String> {
     let Arguments { tier, only, scale_percent, out, .. } = arguments;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let target = std::path::absolute(target).map_err(|error| error.to_string())?;
+    let target = target(root)?;
     let effort = Effort { tier: *tier, scale_percent: *scale_percent, root: root.to_owned(), target };
     for dir in [out, &effort.workshop()] {
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -114,6 +124,7 @@ fn run() -> Result<bool, String> {
         "page" => {
             write_page(&Record::read(&arguments.out.join("reliability.json"))?, &arguments.out, root).map(|()| true)
         }
+        "seeded-bugs" => bugs::try_out(root, &target(root)?, &arguments.only),
         "rows" => {
             ROWS.iter().for_each(|row| println!("{:7} {}", row.id, row.title));
             Ok(true)

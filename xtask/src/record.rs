@@ -1,5 +1,7 @@
 //! What was measured, as `docs/reliability.json` keeps it.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,17 @@ pub(crate) struct Figure {
     pub(crate) violations: u64,
     pub(crate) seconds: f64,
     pub(crate) detail: String,
+}
+
+impl Figure {
+    /// Records it as tests do, where the file is named that takes it.
+    pub(crate) fn append(&self, row: &str) -> Result<(), String> {
+        let Some(path) = std::env::var_os("CASKLOG_FIGURES") else { return Ok(()) };
+        let mut line = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        line["row"] = row.into();
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|error| error.to_string())
+    }
 }
 
 /// What could not be tried, and why.

@@ -26,11 +26,13 @@ pub(crate) enum Run {
     Loom,
     /// The model of the protocol, every state of it; tier 1 only.
     Protocol,
+    /// Bugs put into a copy of the library, one at a time: see `bugs.rs`. Tier 1 only.
+    Bugs,
     /// A fuzz target, with the nightly toolchain; tier 1 only.
     Fuzz(&'static str),
 }
 
-use Run::{Fuzz, Loom, Protocol, Test};
+use Run::{Bugs, Fuzz, Loom, Protocol, Test};
 
 /// Seconds of each fuzz target in tier 1.
 const FUZZ_SECONDS: &[(&str, u64)] = &[("-max_total_time", 600)];
@@ -103,6 +105,8 @@ pub(crate) const ROWS: &[Row] = &[
         Test("second_reader", "both_readers"), &[("CASKLOG_READER_SEEDS", 22_000)], ("states", [25_000, 1_000_000])),
     row("R24", "golden logs of each version of the format",
         Test("golden", "r24_"), &[], ("logs of released versions", [0, 0])),
+    row("R25", "bugs put into the library, each noticed by a test of tier 0",
+        Bugs, &[], ("bugs noticed", [0, 25])),
     row("R29", "soak: writers, readers, retention, kills",
         Test("soak", "r29_"), &[("CASKLOG_R29", 600)], ("entries", [0, 0])),
     row("R30", "damaged logs had back by force and by salvage",

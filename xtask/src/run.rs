@@ -42,7 +42,7 @@ impl Effort {
         let seconds = started.elapsed().as_secs_f64();
         let said = String::from_utf8_lossy(&std::fs::read(&log).map_err(|error| error.to_string())?).into_owned();
         let (figures, skipped) = match row.run {
-            Run::Test(..) => record::parse(&std::fs::read_to_string(&lines).unwrap_or_default(), row.id)?,
+            Run::Test(..) | Run::Bugs => record::parse(&std::fs::read_to_string(&lines).unwrap_or_default(), row.id)?,
             Run::Loom | Run::Protocol => (models(&said), Vec::new()),
             Run::Fuzz(_) => (executions(&said, seconds), Vec::new()),
         };
@@ -83,6 +83,11 @@ impl Effort {
             Run::Loom => {
                 command.args(["test", "--release", "--locked", "-p", "casklog", "--lib", "models"]);
                 command.env("RUSTFLAGS", "--cfg casklog_loom").env("CARGO_TARGET_DIR", self.target.join("loom"));
+            }
+            Run::Bugs => {
+                let program = std::env::current_exe().map_err(|error| error.to_string())?;
+                command = Command::new(program);
+                command.arg("seeded-bugs").env("CARGO_TARGET_DIR", &self.target).env("CASKLOG_FIGURES", lines);
             }
             Run::Fuzz(target) => {
                 // What is found goes to the first of the directories, and the corpus stays as it is.
