@@ -190,3 +190,58 @@ fn following_over_a_gap_says_once_that_it_is_lost() {
     }
     assert_eq!((shown, lost), ((1..=10).chain(21..=30).collect(), 1));
 }
+
+/// Iterators hand out entries that were found, read and checked together without a look at the index: not those that a
+/// truncation or retention has taken meanwhile.
+#[test]
+fn what_was_read_ahead_is_not_handed_out_when_it_is_gone() {
+    let begun = |is_sealed: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = inline(dir.path()).max_segments(2).open().unwrap();
+        write_each(&store, 1..=60, "x");
+        if is_sealed {
+            store.rotate().unwrap();
+        }
+        let mut iter = store.iter();
+        for _ in 0..3 {
+            iter.next().unwrap().unwrap();
+            iter.next_back().unwrap().unwrap();
+        }
+        (dir, store, iter)
+    };
+    for is_sealed in [false, true] {
+        let (_dir, store, mut iter) = begun(is_sealed);
+        store.truncate_before(20).unwrap();
+        assert!(matches!(iter.next(), Some(Err(Error::Truncated))), "sealed: {is_sealed}");
+        let (_dir, store, mut iter) = begun(is_sealed);
+        store.truncate_after(40).unwrap();
+        assert!(matches!(iter.next_back(), Some(Err(Error::Truncated))), "sealed: {is_sealed}");
+    }
+    for is_backward in [false, true] {
+        let (_dir, store, mut iter) = begun(true);
+        write_each(&store, 61..=61, "x");
+        store.rotate().unwrap();
+        write_each(&store, 62..=62, "x");
+        assert!(!store.contains(1), "retention has come");
+        let next = if is_backward { iter.next_back() } else { iter.next() };
+        assert!(matches!(next, Some(Err(Error::Removed { .. }))), "backward: {is_backward}");
+    }
+}
+
+/// The footer of a segment tells a deletion, and a later segment that the entry was truncated and its index written again.
+#[test]
+fn the_deletion_of_what_was_truncated_does_not_count_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = inline(dir.path()).open().unwrap();
+    write_each(&store, 1..=3, "old");
+    store.delete(3).unwrap();
+    store.rotate().unwrap();
+    store.truncate_after(2).unwrap();
+    store.rotate().unwrap();
+    write_each(&store, 3..=3, "new");
+    store.rotate().unwrap();
+    store.close().unwrap();
+    let store = inline(dir.path()).open().unwrap();
+    assert_eq!((store.len(), store.iter().count()), (3, 3));
+    assert_eq!(store.get(3).unwrap().unwrap().value::<String>().unwrap(), "new");
+}

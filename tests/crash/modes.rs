@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use casklog::{Error, RecoveryMode};
+use casklog::fs::sim::SimFs;
+use casklog::{Error, RecoveryMode, SyncPolicy};
 
 use crate::named::segment;
 use crate::support::damage::{Log, MODES, copy};
@@ -201,4 +202,66 @@ fn the_only_segment_is_never_taken_for_a_spare() {
         let error = log.open(&fs, RecoveryMode::TornTail).err();
         assert!(to > 60 || error.is_some(), "cut to {to}: it opens");
     }
+}
+
+/// The watermark behind the last entry is all that says that it was acknowledged. A search finds it only where it is
+/// whole: wherever the entry ends, the watermark is not split between that block and the next.
+#[test]
+fn a_watermark_at_the_end_of_a_block_is_found_behind_damage() {
+    const BLOCK: u64 = 32 << 10;
+    let mut near = 0;
+    for bytes in BLOCK as usize - 260..BLOCK as usize - 100 {
+        let mut setup = Setup::new(GROUPED);
+        (setup.segment_entries, setup.segment_bytes) = (None, 1 << 20);
+        let fs = SimFs::new();
+        let store = setup.options(&fs).open().unwrap();
+        store.append_bytes("k", [1; 10]).unwrap();
+        store.append_bytes("k", vec![2; bytes]).unwrap();
+        let end = store.stats().tail.offset();
+        near += u64::from((BLOCK - 40..BLOCK).contains(&end));
+        store.idle().unwrap();
+        let image = fs.killed();
+        let mut bytes = image.read_file(&segment(1)).unwrap();
+        bytes[20_000] ^= 1;
+        image.write_file(&segment(1), &bytes);
+        let found = setup.options(&image).open();
+        assert!(matches!(found, Err(Error::Damaged { .. })), "an entry that ends at {end} goes without a word");
+    }
+    assert_eq!(near, 40, "the entry ends at every place before a block");
+}
+
+/// Zeros in the place of a record that was acknowledged are no end: a watermark stands behind them.
+#[test]
+fn zeros_before_a_watermark_are_damage() {
+    let mut setup = Setup::new(GROUPED);
+    setup.segment_entries = None;
+    let fs = SimFs::new();
+    let store = setup.options(&fs).open().unwrap();
+    let offsets: Vec<usize> =
+        (0..6).map(|n| store.append_bytes("k", [n; 40]).unwrap().position.offset() as usize).collect();
+    let image = fs.killed();
+    let mut bytes = image.read_file(&segment(1)).unwrap();
+    // With the watermark before the next one.
+    bytes[offsets[2]..offsets[3]].fill(0);
+    image.write_file(&segment(1), &bytes);
+    let found = setup.options(&image).open();
+    assert!(matches!(found, Err(Error::Damaged { .. })), "{:?}", found.map(|store| store.len()));
+}
+
+/// That the first segment was durable is told by a watermark in the second one, where the manifest is lost.
+#[test]
+fn a_watermark_in_a_later_segment_tells_damage() {
+    let mut setup = Setup::new(SyncPolicy::None);
+    setup.segment_entries = Some(2);
+    let fs = SimFs::new();
+    let store = setup.options(&fs).open().unwrap();
+    let offsets: Vec<usize> =
+        (0..4).map(|n| store.append_bytes("k", [n; 40]).unwrap().position.offset() as usize).collect();
+    let image = fs.killed();
+    assert!(image.remove_file(&PathBuf::from("/db/segment_manifest")));
+    let mut bytes = image.read_file(&segment(1)).unwrap();
+    bytes[offsets[1] + 20] ^= 1;
+    image.write_file(&segment(1), &bytes);
+    let found = setup.options(&image).open();
+    assert!(matches!(found, Err(Error::Damaged { .. })), "{:?}", found.map(|store| store.len()));
 }

@@ -253,8 +253,11 @@ fn recovery_that_is_cut_while_it_drops_later_segments_can_be_repeated() {
         }
         let seen = look(&store).unwrap();
         let model = find(&seen, &allowed, false).unwrap().clone();
+        let removed = store.recovery_report().removed.clone();
         let mut next = Runner::adopt(found, &setup, store, (*model).clone(), allowed, 11);
         next.run(&appends(3)).unwrap();
+        let is_used_again = next.store.segments().iter().any(|info| removed.contains(&segment(info.number)));
+        assert!(!is_used_again, "a number of {removed:?} is given again");
         cut_thoroughly(&next, 8, 0);
         images += 1;
     }
@@ -297,6 +300,11 @@ fn a_reopen_in_the_same_boot_does_not_believe_the_page_cache() {
             allowed.extend(runner.failed.take().map(|failed| Arc::new(located(failed, &seen))));
             let model = (**find(&seen, &allowed, false).unwrap()).clone();
             let begun = runner.fs.ops();
+            // While it is recovered the power may go, too.
+            for op in ops..=begun {
+                let found = runner.fs.crash_at(op, &mut |_| Fate::Lost);
+                check(&found, &setup, &allowed).unwrap_or_else(|error| panic!("{error}\n{}", found.origin()));
+            }
             let mut next = Runner::adopt(runner.fs.clone(), &setup, store, model, Vec::new(), 5);
             next.run(&[Act::Append(40), Act::Append(600), Act::Sync]).unwrap();
             assert!(begun <= next.fs.ops());

@@ -1,6 +1,8 @@
 //! How records lie in blocks: goldens, and fragments that are not where or what they should be.
 
-use casklog::format::{BLOCK_BYTES, Bad, Checksum, Expect, Framer, Kind, Part, RecordType, block_rest, read_fragment};
+use casklog::format::{
+    BLOCK_BYTES, Bad, Checksum, Expect, Framer, Kind, Part, RecordType, block_rest, read_fragment, read_whole,
+};
 use quickcheck::QuickCheck;
 
 use crate::LOG_NUMBER;
@@ -172,6 +174,32 @@ fn a_fragment_is_good_only_in_its_place_and_its_log() {
         }
         let other = CHECKSUMS[usize::from(checksum == Checksum::Crc32)];
         assert!(read_fragment(other, &bytes, 4096, Expect::Exact(LOG_NUMBER), None).is_err());
+    }
+}
+
+/// What iterators read many records with leaves nothing out.
+#[test]
+fn a_whole_record_is_good_only_in_its_place_and_its_log() {
+    for checksum in CHECKSUMS {
+        let bytes = frame(checksum, 4096, ENTRY, b"payload");
+        let read = |bytes: &[u8], at, log_number| read_whole(checksum, bytes, at, log_number);
+        assert_eq!(read(&bytes, 4096, LOG_NUMBER), Some((Kind::Entry, 4096 + bytes.len() as u32)));
+        for at in [0, 64, 4095, 4097, 4096 + 32_768, BLOCK_BYTES - 5, u32::MAX - 32_767] {
+            assert_eq!(read(&bytes, at, LOG_NUMBER), None, "{at}");
+        }
+        for bit in 0..32 {
+            assert_eq!(read(&bytes, 4096, LOG_NUMBER ^ 1 << bit), None, "bit {bit} of the log number");
+        }
+        for bit in 0..8 * bytes.len() {
+            let mut other = bytes.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(&other, 4096, LOG_NUMBER), None, "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert_eq!(read(&bytes[..length], 4096, LOG_NUMBER), None, "{length} bytes");
+        }
+        let part = frame(checksum, BLOCK_BYTES - 50, ENTRY, &[3; 100]);
+        assert_eq!(read(&part, BLOCK_BYTES - 50, LOG_NUMBER), None, "a first fragment");
     }
 }
 

@@ -24,8 +24,8 @@ cargo xtask reliability [--tier 0|1] [--only R1,R9] [--scale PERCENT] [--out DIR
       --scale  so much of what tier 1 tries; what it asks for stays
       --out    default docs. Somewhere else for a trial
 cargo xtask seeded-bugs [--only WORDS]
-    Puts each of the bugs of xtask/bugs.toml, or those whose names contain the words, into a copy of the library, and runs
-    the test that must notice it. What cargo and the tests say is in target/reliability/seeded-bugs.log.
+    Puts each of the bugs of xtask/bugs.toml, or those whose names contain the words, into a copy of the library, and
+    runs the test that must notice it. What cargo and the tests say is in target/reliability/seeded-bugs.log.
 cargo xtask page
     Writes docs/RELIABILITY.md anew from docs/reliability.json.
 cargo xtask rows
