@@ -134,30 +134,26 @@ impl GapSegment {
         });
         let next = next.filter(|stamp| stamp.predecessor.is_some_and(|p| p.number == number));
         let log_number = draw_log_number()?;
-        let stamp = match &chain[place] {
-            Link::Member(member) => member.stamp.clone(),
-            Link::Hole { .. } => {
-                let start = judgement.holes.iter().find(|hole| hole.number == number);
-                HeadStamp {
-                    predecessor: start.and_then(|start| start.predecessor),
-                    durable: judgement.durable,
-                    state: start.map_or(judgement.contents.state, |start| start.state),
-                    truncations: Vec::new(),
-                    meta: start.map_or_else(Default::default, |start| start.meta.clone()),
-                    time_ms: dir.now_ms(),
-                }
+        let durable = judgement.durable;
+        let start = judgement.holes.iter().find(|hole| hole.number == number);
+        let stamp = match (&chain[place], start) {
+            (Link::Member(member), _) => member.stamp.clone(),
+            (Link::Hole { .. }, Some(start)) => start.stamp(durable, dir.now_ms()),
+            (Link::Hole { path, .. }, None) => {
+                return Err(Error::damaged(path, 0, "nothing is known of what stood before it"));
             }
         };
-        let durable = judgement.durable;
+        // As far as records are known to have stood in it.
         let own_end = if durable.segment_number() == number { durable.offset32() } else { HEADER_BYTES };
-        let end = next.and_then(|stamp| stamp.predecessor).map_or(own_end, |p: Predecessor| p.end);
+        let reached = next.and_then(|stamp| stamp.predecessor).map_or(own_end, |p: Predecessor| p.end);
+        let end = start.map_or(reached, |start| start.end);
         // Behind the last segment nobody names them: then those that could be read.
         let truncations = match next {
             Some(stamp) => stamp.truncations.clone(),
             None => judgement.truncations_of(number),
         };
         let header = Header { checksum: options.checksum, log_id, number, log_number };
-        let gap = Gap { end, indexes: lost_indexes(judgement, number, damaged, &truncations, end) };
+        let gap = Gap { end, indexes: lost_indexes(judgement, number, damaged, &truncations, reached) };
         Ok(GapSegment { header, stamp, gap, footer: Footer { truncations, ..Footer::default() } })
     }
 

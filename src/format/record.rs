@@ -318,7 +318,7 @@ pub struct State {
     pub order: IndexOrder,
 }
 
-/// The segment before, as it stood when the log moved on.
+/// The segment before, as it stood when the log moved on, or lost by then: its end is not below W, its log number is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Predecessor {
     /// Its number.

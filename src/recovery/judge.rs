@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::{Framer, Predecessor, State, TruncationAt};
+use crate::format::{Checksum, Framer, Gap, HeadStamp, Predecessor, State, TruncationAt};
 use crate::index::{Clip, LostRange};
 use crate::log::{Contents, Dir, Journal, Meta};
 use crate::position::Position;
-use crate::segment::{Evidence, Segment, Window, evidence};
+use crate::segment::{DATA_START, Evidence, Segment, Window, evidence};
 
 use super::member::Around;
 use super::report::{Damage, RecoveryReport};
@@ -65,7 +65,8 @@ pub(crate) struct Judgement {
     pub(crate) contents: Contents,
     /// Everything before this was durable.
     pub(crate) durable: Position,
-    /// Where the log ends; `None` where there is none.
+    /// Where the log ends; `None` where there is none. In a segment that cannot be used, where damage at the end was
+    /// passed over: the next head stamp names what is lost, so that every later open misses it.
     pub(crate) end: Option<Predecessor>,
     /// Why it ends there, where something else stands behind it: the offset, and the reason.
     pub(crate) torn: Option<(Position, String)>,
@@ -98,9 +99,35 @@ impl Judgement {
 #[derive(Debug)]
 pub(crate) struct HoleStart {
     pub(crate) number: u32,
-    pub(crate) predecessor: Option<Predecessor>,
-    pub(crate) state: State,
-    pub(crate) meta: Meta,
+    predecessor: Option<Predecessor>,
+    state: State,
+    meta: Meta,
+    /// Where the segment counts as ended: where the next head stamp says. Where none does, not before W, and not before
+    /// what may have to take its place: a gap is read only where it begins before the end of its segment.
+    pub(crate) end: u32,
+}
+
+impl HoleStart {
+    fn new(number: u32, predecessor: Option<Predecessor>, contents: &Contents) -> Self {
+        let meta = contents.meta.read().clone();
+        HoleStart { number, predecessor, state: contents.state, meta, end: 0 }
+    }
+
+    /// The head stamp of a segment in its place.
+    pub(crate) fn stamp(&self, durable: Position, time_ms: u64) -> HeadStamp {
+        let (predecessor, state, meta) = (self.predecessor, self.state, self.meta.clone());
+        HeadStamp { predecessor, durable, state, truncations: Vec::new(), meta, time_ms }
+    }
+
+    /// No head stamp made for its place, with a gap behind it, reaches further.
+    fn replacement_end(&self) -> u32 {
+        let (mut stamp, mut gap) = (Vec::new(), Vec::new());
+        self.stamp(Position::new(u32::MAX, u32::MAX), u64::MAX).encode(&mut stamp);
+        Gap { end: u32::MAX, indexes: Some((u64::MAX, u64::MAX)) }.encode(&mut gap);
+        let framer = Framer { checksum: Checksum::Crc64, log_number: 0 };
+        let end = [stamp, gap].iter().fold(DATA_START.into(), |end, payload| framer.end(end, payload.len() as u64));
+        u32::try_from(end).unwrap_or(u32::MAX)
+    }
 }
 
 pub(super) struct Judge<'a> {
@@ -194,7 +221,9 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// A segment that cannot be used. Above W it is the end of the log.
+    /// A segment that cannot be used. Above W it is the end of the log; at or below W it is damage. Passed over, it keeps
+    /// its number and its place, also where it is the last one: what is written next names it as its predecessor, and
+    /// positions and W never fall behind it again.
     fn hole(
         &mut self,
         (number, path, reason, is_missing): (u32, std::path::PathBuf, String, bool),
@@ -208,15 +237,18 @@ impl Judge<'_> {
             return Ok(false);
         }
         let to = known_end.map_or(self.out.durable, |end| Position::new(number, end.end));
-        let to = if to.segment() == u64::from(number) { to.offset() } else { 0 };
-        self.damaged(Damage { path, segment: number.into(), bytes: (0, to), indexes: None, reason, is_missing });
+        let to = if to.segment_number() == number { to.offset32() } else { 0 };
+        self.damaged(Damage { path, segment: number.into(), bytes: (0, to.into()), indexes: None, reason, is_missing });
         if self.rules.on_damage == OnDamage::Stop {
             return Ok(false);
         }
-        let contents = &self.out.contents;
-        let (state, meta) = (contents.state, contents.meta.read().clone());
-        self.out.holes.push(HoleStart { number, predecessor: self.out.end, state, meta });
-        self.out.end = known_end.or(self.out.end);
+        let mut start = HoleStart::new(number, self.out.end, &self.out.contents);
+        // Nobody knows the log number in force at its end.
+        let kept = || Predecessor { number, log_number: 0, end: to.max(start.replacement_end()) };
+        let end = known_end.unwrap_or_else(kept);
+        start.end = end.end;
+        self.out.holes.push(start);
+        self.out.end = Some(end);
         Ok(true)
     }
 
@@ -265,7 +297,7 @@ impl Judge<'_> {
             let Ok(file) = self.dir.fs.open(&path, crate::fs::Access::Read) else {
                 continue;
             };
-            let start = crate::segment::DATA_START.into();
+            let start = DATA_START.into();
             if Window::new(file, &path)?.nonzero(start)?.is_some() {
                 return Ok(false);
             }
@@ -288,7 +320,7 @@ impl Judge<'_> {
                 continue;
             }
             let mut window = Window::new(file, &path)?;
-            let found = evidence(&mut window, &header, crate::segment::DATA_START)?;
+            let found = evidence(&mut window, &header, DATA_START)?;
             all.durable = all.durable.max(found.durable);
             all.records += found.records;
         }

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, Result};
 use crate::format::{Header, Kind, Manifest, Predecessor, RecordType, Resume};
 use crate::fs::{Access, File, Placement};
-use crate::log::{Dir, Preparation, Rotated, Writer, redraw_log_number};
+use crate::index::Row;
+use crate::log::{Dir, Journal, Preparation, Rotated, Writer, redraw_log_number};
 use crate::options::Options;
 use crate::position::Position;
 use crate::segment::{Active, DATA_START, Segment, erase, read_header, write_back};
@@ -56,6 +57,11 @@ pub(crate) fn settle(
         && judgement.contents.rows().last().is_some_and(|row| row.number() == last.member.number)
     {
         last.journal = judgement.contents.journal.clone();
+    }
+    if tail.segment_number() > judgement.contents.rows().last().map_or(0, Row::number) {
+        // The log ends in a segment that is lost. The next head stamp names that one, and would have its replacement repeat
+        // these truncations behind what was written since.
+        judgement.contents.journal = Journal::default();
     }
     let durable = judgement.durable.min(tail);
     if found.manifest.is_none() {

@@ -179,7 +179,9 @@ impl State {
     fn holds_end_of(&self, old: &State, first: u32) -> Result<bool> {
         let Some(end) = old.end.filter(|end| end.number >= first) else { return Ok(true) };
         let header = |state: &State| state.row(end.number).map(|row| row.segment.header);
-        if header(self) != header(old) {
+        // Of a segment that could not be used nothing was read.
+        let Some(held) = header(old) else { return Ok(true) };
+        if header(self) != Some(held) {
             return Ok(false);
         }
         let Some(last) = &old.last else { return Ok(true) };
