@@ -51,6 +51,10 @@ pub enum Broken {
     NoWriteBack,
     /// Recovery writes back through pages that an earlier failed sync has left.
     NoDrop,
+    /// Recovery drops pages before it has read them.
+    DropBeforeReading,
+    /// Recovery does not look whether what is durable is still seen once its pages are dropped.
+    NoRestore,
     /// Recovery says in the manifest what is durable before it has synced it.
     ManifestBeforeWriteBack,
     /// Recovery starts no new log number, so that stale bytes count as soon as they join on.

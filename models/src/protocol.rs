@@ -134,6 +134,10 @@ pub enum Step {
     Erase(Position),
     /// Drops the pages of a segment.
     DropCache(u8),
+    /// Drops the pages of the manifest.
+    DropSlots,
+    /// Writes a block that is not seen any more.
+    Restore(Position, Block),
     /// W has got there.
     Durable(Position),
     /// W has got to the tail.
@@ -254,7 +258,7 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let disk = Disk::new();
+        let disk = Disk::new(self.cache);
         let manifest = disk.slots()[1];
         vec![State {
             disk,

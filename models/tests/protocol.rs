@@ -83,16 +83,24 @@ fn rot_in_two() -> Protocol {
     Protocol { files: 2, seals: true, marks: 1, crashes, rots: 1, ..Protocol::new(2, Cache::Stays) }
 }
 
+/// A device that tears what it is writing, also the slots of the manifest.
+fn torn() -> Protocol {
+    let bounds = Protocol { prepares: false, retires: false, closes: false, rots: 1, ..upkeep(Cache::Stays) };
+    Protocol { slots: Slots::Torn, ..bounds }
+}
+
 #[test]
 fn one_segment_holds() {
     holds("one segment", one_segment(Cache::Stays));
     holds("one segment, stuck pages", one_segment(Cache::Sticks));
+    holds("one segment, journaled data", one_segment(Cache::Journals));
 }
 
 #[test]
 fn two_segments_hold() {
     holds("two segments", two_segments(Cache::Stays));
     holds("two segments, stuck pages", two_segments(Cache::Sticks));
+    holds("two segments, journaled data", two_segments(Cache::Journals));
 }
 
 #[test]
@@ -129,6 +137,8 @@ fn recovery_in_the_wrong_order_is_found() {
     fails(Broken::DropBeforeManifest, FALSE_DAMAGE, two_segments(Cache::Stays));
     fails(Broken::NoWriteBack, FALSE_DAMAGE, one_segment(Cache::Stays));
     fails(Broken::NoDrop, FALSE_DAMAGE, one_segment(Cache::Sticks));
+    fails(Broken::DropBeforeReading, LOST, one_segment(Cache::Journals));
+    fails(Broken::NoRestore, FALSE_DAMAGE, one_segment(Cache::Journals));
     fails(Broken::ManifestBeforeWriteBack, FALSE_DAMAGE, one_segment(Cache::Stays));
     fails(Broken::NoResume, ALIEN, one_segment(Cache::Stays));
 }
@@ -145,14 +155,6 @@ fn other_rules_than_w_are_found_wrong() {
 /// and writes the other one. Where a device tears what it is writing, a power cut must not take both.
 #[test]
 fn torn_slots_are_never_two() {
-    let torn = || Protocol {
-        slots: Slots::Torn,
-        prepares: false,
-        retires: false,
-        closes: false,
-        rots: 1,
-        ..upkeep(Cache::Stays)
-    };
     holds("torn slots", torn());
     fails(Broken::NoSlotSync, SILENT, torn());
 }

@@ -103,8 +103,9 @@ pub trait File: Debug + Send + Sync {
     /// Makes the contents durable, and the metadata needed to read them. After an error no further sync of this file
     /// may be believed.
     fn sync(&self) -> io::Result<()>;
-    /// Asks the kernel to forget cached pages that are clean. Best effort, never relied on.
-    fn drop_cache(&self);
+    /// Asks the kernel to forget the cached pages from `from` on that are clean. Best effort, never relied on. What a
+    /// file system has in its journal and could not write to its place is gone from sight then, until it is mounted anew.
+    fn drop_cache(&self, from: u64);
     /// A region for appending: space from byte 0 up to `capacity` may be prepared and then filled.
     fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>>;
     /// The whole file as it is now, for reading, as shared bytes that stay valid as long as they are held. Only for a

@@ -219,9 +219,11 @@ impl File for OsFile {
         if cfg!(target_os = "linux") { self.file.sync_data() } else { self.file.sync_all() }
     }
 
-    fn drop_cache(&self) {
+    fn drop_cache(&self, from: u64) {
         #[cfg(target_os = "linux")]
-        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.file, from, None, rustix::fs::Advice::DontNeed);
+        #[cfg(not(target_os = "linux"))]
+        let _ = from;
     }
 
     fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>> {
@@ -371,7 +373,7 @@ mod tests {
         assert_eq!(&buf[..8], b"\0\0\0hello");
         assert_eq!(file.read_at(&mut buf, 100).unwrap(), 0);
         file.sync().unwrap();
-        file.drop_cache();
+        file.drop_cache(0);
         file.set_size(4).unwrap();
         assert_eq!(file.size().unwrap(), 4);
     }

@@ -23,11 +23,9 @@ pub(crate) struct Dir {
     pub(crate) names: Names,
     pub(crate) files: Arc<Files>,
     pub(crate) manifest: Mutex<ManifestFile>,
-    /// Whether open may ask the kernel to read anew what it has in memory. Not beside a writer.
-    pub(crate) drops_cache: bool,
-    /// Whether a power cut may spoil bytes beside those that were being written: the header of a segment stands in one
-    /// block with its head stamp.
-    pub(crate) may_tear_headers: bool,
+    /// Where a power cut may spoil bytes beside those that were being written, the size of the blocks that it may spoil;
+    /// else 0. The header of a segment stands in one of them with its head stamp.
+    pub(crate) sync_align: u32,
 }
 
 /// The manifest and what it says now; changed under its lock only.
@@ -82,8 +80,7 @@ impl Dir {
             names: Names::new(&options.prefix),
             files: Arc::new(Files::new(options.fs.clone(), options.max_open_files)),
             manifest: Mutex::new(ManifestFile { now: manifest, file: None }),
-            drops_cache: true,
-            may_tear_headers: options.sync_align != 0,
+            sync_align: options.sync_align,
         }
     }
 
@@ -198,8 +195,13 @@ impl Dir {
             Some(file) => file.clone(),
             None => match self.fs.open(&path, Access::Write) {
                 // A process that was killed may have left the newest slot in the page cache alone: a power cut could tear
-                // it together with the one that is written now.
-                Ok(file) => file.sync().map(|()| file).map_err(io("sync"))?,
+                // it together with the one that is written now. And one whose sync failed may be there, marked clean: what
+                // is written over it while it is there may never reach the disk.
+                Ok(file) => {
+                    file.sync().map_err(io("sync"))?;
+                    file.drop_cache(0);
+                    file
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     let file = self.create_manifest(now)?;
                     *manifest = ManifestFile { now, file: Some(file) };
@@ -245,11 +247,6 @@ impl Dir {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("open", &path, e)),
         };
-        if self.drops_cache {
-            // A slot whose sync failed may be in the cache and not on the disk, and while it is there what is written
-            // over it may not get there either. What the disk holds was true.
-            file.drop_cache();
-        }
         let mut bytes = vec![0; MANIFEST_BYTES];
         let read = file.read_at(&mut bytes, 0).map_err(|e| Error::io("read", &path, e))?;
         bytes.truncate(read);

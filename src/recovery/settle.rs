@@ -17,10 +17,11 @@ use crate::index::Row;
 use crate::log::{Dir, Journal, Preparation, Rotated, Writer, redraw_log_number};
 use crate::options::Options;
 use crate::position::Position;
-use crate::segment::{Active, DATA_START, Segment, erase, read_header, write_back};
+use crate::segment::{Active, DATA_START, Kept, Segment, erase, read_header, write_back};
 
 use super::judge::{Judgement, ScannedSegment, framer};
 use super::report::{RecoveryReport, TornTail};
+use super::survey::Member;
 
 /// What the survey knows that settling needs.
 pub(crate) struct Found {
@@ -156,7 +157,7 @@ fn keep(dir: &Dir, scanned: &ScannedSegment, durable: Position, report: &mut Rec
         return Ok(());
     }
     let file = open(dir, &scanned.member.path)?;
-    report.written_back_bytes += write_kept(&file, scanned, from)?;
+    report.written_back_bytes += write_kept(dir, &file, scanned, from)?;
     file.sync().map_err(|e| Error::io("sync", &scanned.member.path, e))
 }
 
@@ -169,11 +170,12 @@ fn kept_from(scanned: &ScannedSegment, durable: Position) -> u32 {
     }
 }
 
-fn write_kept(file: &Arc<dyn File>, scanned: &ScannedSegment, from: u32) -> Result<u64> {
+fn write_kept(dir: &Dir, file: &Arc<dyn File>, scanned: &ScannedSegment, from: u32) -> Result<u64> {
     let resumes = &scanned.segment.resumes;
     let before = resumes.partition_point(|(at, _)| *at < from);
     let log_number = before.checked_sub(1).map_or(scanned.member.header.log_number, |place| resumes[place].1);
-    write_back(file, &scanned.member.path, &scanned.member.header, log_number, from, scanned.end)
+    let Member { path, header, .. } = &scanned.member;
+    write_back(Kept { file, path, header, log_number, from, to: scanned.end, sync_align: dir.sync_align })
 }
 
 fn open(dir: &Dir, path: &std::path::Path) -> Result<Arc<dyn File>> {
@@ -218,8 +220,10 @@ fn end_in(
     let file = open(dir, &path)?;
     // A gap segment was durable before it replaced another, and its end is not where its bytes end.
     let from = if last.segment.gap.is_some() { last.end } else { kept_from(&last, durable).min(last.end) };
-    report.written_back_bytes += write_kept(&file, &last, from)?;
-    let erased = if last.ends_clean { 0 } else { erase(&file, &path, last.end)? };
+    report.written_back_bytes += write_kept(dir, &file, &last, from)?;
+    // What was read as zeros need not be zeros on the disk, of which more is seen now.
+    let is_left_alone = last.ends_clean && (last.has_footer_piece || last.is_damaged);
+    let erased = if is_left_alone { 0 } else { erase(&file, &path, last.end)? };
     if let Some((at, reason)) = torn {
         tracing::warn!(%at, reason, erased, "cut a torn tail");
         let reason = reason.clone();

@@ -103,10 +103,7 @@ pub(super) fn survey(dir: &Dir, known: Position) -> Result<Survey> {
     let (leftovers, numbers): (Vec<u32>, Vec<u32>) = numbers.into_iter().partition(|number| is_leftover(*number));
     let mut candidates = BTreeMap::new();
     for number in numbers {
-        // Before a byte of it is read, so that all that is read agrees. Best effort, above W only: what the page cache
-        // alone vouches for is written back in any case.
-        let drops_cache = dir.drops_cache && manifest.is_some_and(|m| u64::from(number) > m.durable.segment());
-        candidates.insert(number, look_at(dir, number, drops_cache)?);
+        candidates.insert(number, look_at(dir, number)?);
     }
     let log_id = manifest.map(|m| m.log_id).filter(|id| *id != 0).or_else(|| most_common_id(&candidates));
     let log_id = log_id.unwrap_or(0);
@@ -131,12 +128,9 @@ pub(super) fn survey(dir: &Dir, known: Position) -> Result<Survey> {
     Ok(Survey { manifest, is_manifest_lost, log_id, durable, chain, spares, leftovers, strays, next })
 }
 
-fn look_at(dir: &Dir, number: u32, drops_cache: bool) -> Result<Candidate> {
+fn look_at(dir: &Dir, number: u32) -> Result<Candidate> {
     let path = dir.segment_path(number);
     let file = dir.fs.open(&path, Access::Read).map_err(|e| Error::io("open", &path, e))?;
-    if drops_cache {
-        file.drop_cache();
-    }
     let header = match read_header(&*file, &path)? {
         Ok(header) if header.number == number => header,
         Ok(header) => {
@@ -163,7 +157,7 @@ fn look_at(dir: &Dir, number: u32, drops_cache: bool) -> Result<Candidate> {
 
 /// The segment file with this number, if it has a valid head stamp. It may be gone by now.
 pub(super) fn look_for_member(dir: &Dir, number: u32) -> Result<Option<Member>> {
-    match look_at(dir, number, false) {
+    match look_at(dir, number) {
         Ok(Candidate::Member(member)) => Ok(Some(*member)),
         Ok(Candidate::Bare { .. }) => Ok(None),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -202,7 +196,7 @@ fn last_lost(dir: &Dir, manifest: &Manifest, candidates: &BTreeMap<u32, Candidat
     let missing = named.filter(|number| !candidates.contains_key(number)).max();
     let is_spoiled = |number: u32, found: &Candidate| {
         matches!(found, Candidate::Bare { header: None, .. })
-            && !dir.may_tear_headers
+            && dir.sync_align == 0
             && ([last, before].contains(&number) || !is_blank(dir, number))
     };
     let spoiled = candidates.range(..=last).rev().find(|(number, found)| is_spoiled(**number, found));

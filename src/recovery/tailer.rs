@@ -74,8 +74,7 @@ enum Look {
 /// Opens the log for reading only.
 pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryReport)> {
     options.validate()?;
-    let mut dir = Dir::new(&options);
-    dir.drops_cache = false;
+    let dir = Dir::new(&options);
     let mut options = options;
     options.create = false;
     let (judgement, mut report) = examine_steadily(&options, &dir)?;

@@ -33,7 +33,7 @@ pub(crate) use read::{Block, Record};
 pub(crate) use scan::{Scan, Scanned, Stop, Window};
 pub(crate) use sealed::{read_footer, read_summary, seal};
 pub(crate) use search::{Evidence, evidence, next_fragment};
-pub(crate) use write_back::{erase, write_back};
+pub(crate) use write_back::{Kept, erase, write_back};
 
 /// The first byte behind the header.
 pub(crate) const DATA_START: u32 = HEADER_BYTES;

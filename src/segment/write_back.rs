@@ -9,8 +9,27 @@ use crate::fs::File;
 
 use super::scan::Window;
 
-/// Reads and checks the fragments from `from` to `to`, then writes them back to where they stand from that very buffer;
-/// returns the number of bytes. `log_number` is in force at `from`, which begins a record. The caller syncs.
+/// Pages are dropped from a multiple of this on: as large as a page of the page cache gets, and the kernel drops whole
+/// ones only.
+const LARGEST_PAGE: u32 = 2 << 20;
+
+/// What is to be written back.
+pub(crate) struct Kept<'a> {
+    pub(crate) file: &'a Arc<dyn File>,
+    pub(crate) path: &'a Path,
+    pub(crate) header: &'a Header,
+    /// In force at `from`.
+    pub(crate) log_number: u32,
+    /// Begins a record; everything before it is durable.
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// Where overwriting is not powersafe, the blocks in which nothing durable shares a place with what is not; 0 where
+    /// it is.
+    pub(crate) sync_align: u32,
+}
+
+/// Reads and checks the fragments of `kept`, then writes them back to where they stand from that very buffer; returns
+/// the number of bytes. The caller syncs.
 ///
 /// After a failed sync the page cache may hold bytes that the disk does not, marked clean: reading them proves nothing,
 /// and a sync would not write them. To write them again makes them dirty, but on ext4 that is not enough: a block whose
@@ -18,39 +37,64 @@ use super::scan::Window;
 /// syncs succeed. So everything is read first; then what is dirty is synced and the pages are dropped; then the bytes are
 /// written, through pages that know what the disk holds. That goes for all that will be written into the file from now
 /// on, and so it is done where there is nothing to write back, too.
-pub(crate) fn write_back(
-    file: &Arc<dyn File>,
-    path: &Path,
-    header: &Header,
-    log_number: u32,
-    from: u32,
-    to: u32,
-) -> Result<u64> {
-    let kept = read_checked(file, path, header, log_number, from, to)?;
+///
+/// The other way round there may be bytes that are durable and that the disk does not show: ext4 with `data=journal`
+/// has them in its journal alone where their own place could not be written, and shows the place once their page is gone,
+/// until it is mounted anew. So nothing is dropped that was not read before, and what is durable in pages that are, is
+/// looked at again and written where it is missing. No more of it is: a power cut might tear what was safe. Without
+/// powersafe overwrite that goes for all that is kept, of which nobody knows how much was acknowledged.
+pub(crate) fn write_back(kept: Kept<'_>) -> Result<u64> {
+    let Kept { file, path, from, sync_align, .. } = kept;
+    let start = from - from % LARGEST_PAGE;
+    let durable = read(&**file, path, start, from)?;
+    let bytes = read_checked(&kept)?;
     file.sync().map_err(|e| Error::io("sync", path, e))?;
-    file.drop_cache();
-    if !kept.is_empty() {
-        file.write_at(&kept, from.into()).map_err(|e| Error::io("write back", path, e))?;
+    file.drop_cache(start.into());
+    let mut written = write_missing(&**file, path, start, &durable, BLOCK_BYTES)?;
+    if sync_align != 0 {
+        written += write_missing(&**file, path, from, &bytes, sync_align)?;
+    } else if !bytes.is_empty() {
+        file.write_at(&bytes, from.into()).map_err(|e| Error::io("write back", path, e))?;
+        written += bytes.len() as u64;
     }
-    Ok(kept.len() as u64)
+    Ok(written)
+}
+
+/// Up to `to`, or to the end of the file.
+fn read(file: &dyn File, path: &Path, from: u32, to: u32) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; (to - from) as usize];
+    let read = file.read_at(&mut bytes, from.into()).map_err(|e| Error::io("read", path, e))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Writes those aligned blocks of `bytes`, which belong at `at`, that are not there. Returns how many bytes they are.
+fn write_missing(file: &dyn File, path: &Path, at: u32, bytes: &[u8], block: u32) -> Result<u64> {
+    let found = read(file, path, at, at + bytes.len() as u32)?;
+    let (mut from, mut written) = (0, 0);
+    while from < bytes.len() {
+        let here = at + from as u32;
+        let to = (from + (block - here % block) as usize).min(bytes.len());
+        let wanted = &bytes[from..to];
+        if found.get(from..to) != Some(wanted) {
+            file.write_at(wanted, here.into()).map_err(|e| Error::io("write back", path, e))?;
+            written += wanted.len() as u64;
+        }
+        from = to;
+    }
+    Ok(written)
 }
 
 /// The bytes from `from` to `to`: whole fragments, each checked, and the zeros between them.
-fn read_checked(
-    file: &Arc<dyn File>,
-    path: &Path,
-    header: &Header,
-    mut log_number: u32,
-    from: u32,
-    to: u32,
-) -> Result<Vec<u8>> {
+fn read_checked(kept: &Kept<'_>) -> Result<Vec<u8>> {
+    let Kept { file, path, header, mut log_number, from, to, .. } = *kept;
     let mut window = Window::new(file.clone(), path)?;
     let header_bytes = header.checksum.fragment_header_bytes() as u32;
     let (mut at, mut previous) = (from, None);
-    let mut kept = Vec::new();
+    let mut bytes = Vec::new();
     while at < to {
         let skip = if block_rest(at) < header_bytes { block_rest(at) } else { 0 };
-        kept.resize(kept.len() + skip as usize, 0);
+        bytes.resize(bytes.len() + skip as usize, 0);
         at += skip;
         if at >= to {
             break;
@@ -65,10 +109,10 @@ fn read_checked(
             log_number = resume.next;
         }
         let end = fragment.end;
-        kept.extend_from_slice(&block[..(end - at) as usize]);
+        bytes.extend_from_slice(&block[..(end - at) as usize]);
         at = end;
     }
-    Ok(kept)
+    Ok(bytes)
 }
 
 /// Writes zeros over everything behind `from` that is not zero, in place: the file keeps its size and its space.

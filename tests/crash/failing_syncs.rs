@@ -57,8 +57,8 @@ fn with_failure(workload: &Workload, nth: u64, model: SyncFailure, then: Then, s
         return false;
     }
     runner.store = no_store();
-    let is_broken =
-        !matches!(model, SyncFailure::Lies | SyncFailure::LiesInPart | SyncFailure::KeepsPending | SyncFailure::Writes);
+    use SyncFailure::{KeepsPending, Lies, LiesInPart, PlacesNothing, Writes};
+    let is_broken = !matches!(model, Lies | LiesInPart | KeepsPending | Writes | PlacesNothing);
     if is_broken {
         // Nothing can be written before the next boot. The log says so, or shows what it has for reading.
         match setup.options(&fs).open() {
@@ -71,7 +71,9 @@ fn with_failure(workload: &Workload, nth: u64, model: SyncFailure, then: Then, s
         fs.evict();
     }
     cut_now(&runner, if then == Then::PowerCut { 16 } else { 2 }, salt, words);
-    if !is_broken && then != Then::PowerCut {
+    // Where the kernel has forgotten by itself what only the journal has, nothing but the next mount brings it back.
+    let is_hidden = model == PlacesNothing && then == Then::ReopenEvicted;
+    if !is_broken && !is_hidden && then != Then::PowerCut {
         reopened(runner, words);
     }
     true

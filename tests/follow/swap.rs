@@ -98,7 +98,7 @@ impl File for SwapFile {
     fn sync(&self) -> io::Result<()> {
         self.now().sync()
     }
-    fn drop_cache(&self) {}
+    fn drop_cache(&self, _: u64) {}
     fn region(self: Arc<Self>, placement: Placement, capacity: u64) -> io::Result<Arc<dyn Region>> {
         self.now().region(placement, capacity)
     }

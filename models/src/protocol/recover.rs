@@ -2,17 +2,14 @@
 
 use super::{Active, Change, Phase, Protocol, Rotated, State, Step, Verdict, record};
 use crate::Broken;
-use crate::disk::{BLOCKS, DATA, Kind, Position, STAMP_END, at};
+use crate::disk::{BLOCKS, Cache, DATA, Kind, Position, STAMP_END, at};
 use crate::judge::{Judgement, Scanned, judge};
 
 impl State {
     pub(super) fn open(&mut self, protocol: &Protocol) {
-        self.disk.drop_slots(protocol.cache);
-        let manifest = self.disk.slots().into_iter().max_by_key(|slot| slot.generation).unwrap_or_default();
-        for number in self.disk.numbers() {
-            if number > manifest.durable.segment {
-                self.disk.drop_cache(number, protocol.cache);
-            }
+        if protocol.broken == Some(Broken::DropBeforeReading) {
+            let numbers = self.disk.numbers();
+            numbers.into_iter().for_each(|number| self.disk.drop_cache(number, protocol.cache));
         }
         let found = judge(&self.disk, protocol.broken);
         self.verdict = Some(self.judge_of(&found));
@@ -26,16 +23,20 @@ impl State {
         }
         self.phase = Phase::Opening;
         self.manifest = found.manifest;
-        self.keeper = self.settle(&found, protocol.broken);
+        self.keeper = self.settle(&found, protocol);
         self.found = Some(Box::new(found));
         self.run_on(super::Thread::Keeper, protocol.cache);
     }
 
     /// The steps that make true what was found.
-    fn settle(&mut self, found: &Judgement, broken: Option<Broken>) -> Vec<Step> {
+    fn settle(&mut self, found: &Judgement, protocol: &Protocol) -> Vec<Step> {
+        let broken = protocol.broken;
         let mut steps = Vec::new();
         if broken != Some(Broken::NoSlotSync) {
             steps.push(Step::SyncSlots);
+        }
+        if protocol.cache != Cache::Stays && found.manifest.generation != 0 {
+            steps.push(Step::DropSlots);
         }
         let both = |change: Change| {
             [Step::WriteSlot(change), Step::SyncSlots, Step::WriteSlot(change), Step::SyncSlots].into_iter()
@@ -100,7 +101,7 @@ impl State {
     fn end_in(&mut self, last: &Scanned, durable: Position, steps: &mut Vec<Step>, broken: Option<Broken>) -> Position {
         let mut end = at(last.number, last.end);
         steps.extend(self.write_back(last, durable, broken));
-        if !last.ends_clean {
+        if !(last.ends_clean && last.has_footer_piece) {
             steps.push(Step::Erase(end));
         }
         let has_room = end.block < BLOCKS - 1;
@@ -118,11 +119,16 @@ impl State {
         end
     }
 
-    /// Recovery reads what it keeps, then writes it through pages that know what the disk holds.
+    /// Recovery reads what it keeps, then writes it through pages that know what the disk holds; what is durable only where
+    /// the disk does not show it.
     fn write_back(&self, scanned: &Scanned, durable: Position, broken: Option<Broken>) -> Vec<Step> {
         let (number, from) = (scanned.number, kept_from(scanned, durable).min(scanned.end));
         let drops = [Step::SyncFile(number, BLOCKS), Step::DropCache(number)];
         let mut steps = if broken == Some(Broken::NoDrop) { Vec::new() } else { drops.to_vec() };
+        let blocks = self.disk.blocks(number).into_iter().zip(0..);
+        if broken != Some(Broken::NoRestore) {
+            steps.extend(blocks.take(from.into()).map(|(block, place)| Step::Restore(at(number, place), block)));
+        }
         if broken != Some(Broken::NoWriteBack) {
             let kept = self.disk.blocks(number).into_iter().zip(0..scanned.end).skip(from.into());
             steps.extend(kept.map(|(block, place)| Step::Write(at(number, place), block)));

@@ -203,6 +203,12 @@ impl State {
                 dirty.for_each(|block| self.disk.write(from.segment, block, Block::Zeros));
             }
             Step::DropCache(number) => self.disk.drop_cache(number, cache),
+            Step::DropSlots => self.disk.drop_slots(cache),
+            Step::Restore(place, value) => {
+                if self.disk.blocks(place.segment)[usize::from(place.block)] != value {
+                    self.disk.write(place.segment, place.block, value);
+                }
+            }
             Step::Durable(position) => self.advance(position),
             Step::DurableTail => self.advance(self.tail()),
             Step::Spare(number) => self.spare = Some(number),

@@ -96,6 +96,12 @@ impl Content {
         self.size = size;
     }
 
+    /// Takes the pages of `other` before the one in which byte `end` is, as far as both files reach.
+    pub(super) fn take_pages_before(&mut self, other: &Self, end: u64) {
+        let pages = ((end / PAGE as u64) as usize).min(self.pages.len()).min(other.pages.len());
+        self.pages[..pages].clone_from_slice(&other.pages[..pages]);
+    }
+
     /// The pages that take memory.
     #[cfg(test)]
     pub(super) fn pages_held(&self) -> usize {

@@ -314,13 +314,19 @@ pub(super) fn change_content(content: &mut Content, step: &Step) {
     }
 }
 
-impl Pending {
+impl Step {
     /// The file whose content this changes; none for names.
     pub(super) fn file(&self) -> Option<Node> {
-        match self.step {
+        match *self {
             Step::Write { file, .. } | Step::Zero { file, .. } | Step::Size { file, .. } => Some(file),
             _ => None,
         }
+    }
+}
+
+impl Pending {
+    pub(super) fn file(&self) -> Option<Node> {
+        self.step.file()
     }
 }
 

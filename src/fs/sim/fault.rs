@@ -147,6 +147,8 @@ pub(super) struct Faults {
     armed: Vec<Fault>,
     /// What a failed sync left of the file system.
     pub(super) broken: Option<Broken>,
+    /// The operation before which nothing that was written since the boot is in its place, but in the journal only.
+    pub(super) unplaced: Option<usize>,
     pub(super) calls: u64,
     pub(super) calls_by_kind: [u64; OpKind::CALLS.len()],
     pub(super) hits: u64,

@@ -10,6 +10,7 @@ use parking_lot::MutexGuard;
 
 use super::disk::{self, Body, Node, Step, SyncResult};
 use super::fault::OpKind;
+use super::sync_failure::SyncFailure;
 use super::{SimFs, State};
 use crate::fs::recent::RecentBlocks;
 use crate::fs::{File, Placement, Region};
@@ -141,10 +142,10 @@ impl File for SimFile {
         Ok(())
     }
 
-    fn drop_cache(&self) {
+    fn drop_cache(&self, from: u64) {
         let mut state = self.fs.lock_state();
         if state.settings.drops_cache {
-            state.drop_clean_pages(self.node);
+            state.drop_clean_pages(self.node, from);
         }
     }
 
@@ -263,18 +264,34 @@ impl State {
             Err(injected) if broken.is_some() => Err((SyncResult::Kept, injected.error)),
             Err(injected) => {
                 let model = self.settings.sync_failure;
-                self.faults.broken = model.broken(self.journal.ops.len());
+                let at = self.journal.ops.len();
+                self.faults.broken = model.broken(at);
+                if model == SyncFailure::PlacesNothing {
+                    self.faults.unplaced = Some(at);
+                }
                 Err((model.result(), model.errno().map_or(injected.error, io::Error::from_raw_os_error)))
             }
         }
     }
 
-    /// Shows of a file only what is on the disk or still to be written there.
-    pub(super) fn drop_clean_pages(&mut self, file: Node) {
-        let op = self.journal.ops.len();
-        if let Some(view) = self.journal.disk_before(op).dirty_view(file) {
-            self.nodes[file] = Body::File(view);
-        }
+    /// Shows of a file, from the page on in which `from` is, only what is in its place on the disk or still to be written
+    /// there.
+    pub(super) fn drop_clean_pages(&mut self, file: Node, from: u64) {
+        let view = match self.faults.unplaced {
+            None => self.journal.disk_before(self.journal.ops.len()).dirty_view(file),
+            // What is written behind the failure finds its place.
+            Some(at) => {
+                let mut view = self.journal.disk_before(0).dirty_view(file).unwrap_or_default();
+                let content = Arc::make_mut(&mut view);
+                let since = self.journal.ops[at..].iter().filter(|op| op.step.file() == Some(file));
+                since.for_each(|op| disk::change_content(content, &op.step));
+                content.set_size(self.content(file).map_or(0, |content| content.size()));
+                Some(view)
+            }
+        };
+        let (Some(mut view), Body::File(seen)) = (view, &self.nodes[file]) else { return };
+        Arc::make_mut(&mut view).take_pages_before(seen, from);
+        self.nodes[file] = Body::File(view);
     }
 
     /// Writes `bytes`, all of them.

@@ -267,7 +267,7 @@ impl SimFs {
     /// Takes all clean pages from the page cache, as the kernel does when memory is short.
     pub fn evict(&self) {
         let mut state = self.lock_state();
-        (0..state.nodes.len()).for_each(|node| state.drop_clean_pages(node));
+        (0..state.nodes.len()).for_each(|node| state.drop_clean_pages(node, 0));
     }
 
     /// The sum of the sizes of all files.
@@ -338,7 +338,7 @@ impl SimFs {
     pub fn killed(&self) -> SimFs {
         let state = self.lock_state();
         let mut next = State::new(state.nodes.clone(), state.journal.clone(), state.settings);
-        next.faults.broken = state.faults.broken;
+        (next.faults.broken, next.faults.unplaced) = (state.faults.broken, state.faults.unplaced);
         Self::from_state(next)
     }
 

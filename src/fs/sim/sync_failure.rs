@@ -35,13 +35,17 @@ pub enum SyncFailure {
     /// ext4 with `data=journal`: this sync and all later ones are EROFS, as is opening a file to write; the data may or
     /// may not be on the disk.
     AbortsJournal,
+    /// ext4 with `data=journal`, where the journal is written and the places of the data are not, then or since the boot:
+    /// the data of this sync are lost as with [`Lies`](Self::Lies); those of earlier syncs are durable, but a page that is
+    /// dropped shows what stood in its place at the boot, until the power is cut and the journal is replayed.
+    PlacesNothing,
     /// XFS, where flushing the device fails: the data may or may not be on the disk, and everything from then on is EIO.
     ShutsDown,
 }
 
 impl SyncFailure {
     /// All of them.
-    pub const ALL: [SyncFailure; 8] = [
+    pub const ALL: [SyncFailure; 9] = [
         SyncFailure::Lies,
         SyncFailure::LiesInPart,
         SyncFailure::KeepsPending,
@@ -49,12 +53,13 @@ impl SyncFailure {
         SyncFailure::LiesThenReadOnly,
         SyncFailure::FlushesNot,
         SyncFailure::AbortsJournal,
+        SyncFailure::PlacesNothing,
         SyncFailure::ShutsDown,
     ];
 
     pub(super) fn result(self) -> SyncResult {
         match self {
-            SyncFailure::Lies | SyncFailure::LiesThenReadOnly => SyncResult::Dropped,
+            SyncFailure::Lies | SyncFailure::LiesThenReadOnly | SyncFailure::PlacesNothing => SyncResult::Dropped,
             SyncFailure::LiesInPart => SyncResult::Halved,
             SyncFailure::Writes => SyncResult::Written,
             SyncFailure::KeepsPending | SyncFailure::FlushesNot => SyncResult::Kept,
