@@ -176,9 +176,14 @@ impl<T: Copy + PartialEq> Cell<T> {
 
     fn drop_cache(&mut self) {
         if self.pending.is_empty() {
-            self.cache = self.place.filter(|_| self.is_unplaced).unwrap_or(self.disk);
+            self.cache = self.without_cache();
             self.is_stuck = false;
         }
+    }
+
+    /// What is seen once the page is dropped.
+    fn without_cache(&self) -> T {
+        self.place.filter(|_| self.is_unplaced).unwrap_or(self.disk)
     }
 
     /// Takes one of the outcomes.
@@ -326,6 +331,13 @@ impl Disk {
         if cache != Cache::Stays {
             self.slots.iter_mut().for_each(Cell::drop_cache);
         }
+    }
+
+    /// Whether this slot, which is seen, is not seen any more when the manifest was synced and its pages are dropped.
+    pub fn forgets_slot(&self, slot: Slot) -> bool {
+        let mut cell = self.slots[usize::from(slot.generation % 2)].clone();
+        cell.sync();
+        cell.without_cache() != slot
     }
 
     /// Makes names durable.

@@ -55,6 +55,8 @@ pub enum Broken {
     DropBeforeReading,
     /// Recovery does not look whether what is durable is still seen once its pages are dropped.
     NoRestore,
+    /// Nor whether the newest slot of the manifest is.
+    NoSlotAgain,
     /// Recovery says in the manifest what is durable before it has synced it.
     ManifestBeforeWriteBack,
     /// Recovery starts no new log number, so that stale bytes count as soon as they join on.

@@ -136,6 +136,8 @@ pub enum Step {
     DropCache(u8),
     /// Drops the pages of the manifest.
     DropSlots,
+    /// Writes the newest slot as it is.
+    SlotAgain,
     /// Writes a block that is not seen any more.
     Restore(Position, Block),
     /// W has got there.

@@ -139,6 +139,7 @@ fn recovery_in_the_wrong_order_is_found() {
     fails(Broken::NoDrop, FALSE_DAMAGE, one_segment(Cache::Sticks));
     fails(Broken::DropBeforeReading, LOST, one_segment(Cache::Journals));
     fails(Broken::NoRestore, FALSE_DAMAGE, one_segment(Cache::Journals));
+    fails(Broken::NoSlotAgain, FALSE_DAMAGE, one_segment(Cache::Journals));
     fails(Broken::ManifestBeforeWriteBack, FALSE_DAMAGE, one_segment(Cache::Stays));
     fails(Broken::NoResume, ALIEN, one_segment(Cache::Stays));
 }

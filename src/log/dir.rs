@@ -194,14 +194,7 @@ impl Dir {
         let file = match &manifest.file {
             Some(file) => file.clone(),
             None => match self.fs.open(&path, Access::Write) {
-                // A process that was killed may have left the newest slot in the page cache alone: a power cut could tear
-                // it together with the one that is written now. And one whose sync failed may be there, marked clean: what
-                // is written over it while it is there may never reach the disk.
-                Ok(file) => {
-                    file.sync().map_err(io("sync"))?;
-                    file.drop_cache(0);
-                    file
-                }
+                Ok(file) => settle_slot(&*file, &manifest.now).map(|()| file).map_err(io("settle"))?,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                     let file = self.create_manifest(now)?;
                     *manifest = ManifestFile { now, file: Some(file) };
@@ -314,6 +307,24 @@ impl Preparation {
     pub(crate) fn prepared(&self) -> u64 {
         if self.placement == Placement::Growing { self.capacity } else { self.bytes }
     }
+}
+
+/// Sees to it that the disk holds the slot that was read last, before the other one is written over. A process that was
+/// killed may have left it in the page cache alone, where a power cut could tear it together with the next. One whose
+/// sync failed may be there, marked clean, and what is written over it while it is there may never reach the disk. And
+/// what only the journal of the file system has is seen no more once its page is dropped.
+fn settle_slot(file: &dyn File, newest: &Manifest) -> std::io::Result<()> {
+    file.sync()?;
+    file.drop_cache(0);
+    let mut bytes = vec![0; MANIFEST_BYTES];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    let is_there = Manifest::from_file(&bytes).iter().any(|slot| slot.generation == newest.generation);
+    if newest.generation == 0 || is_there {
+        return Ok(());
+    }
+    file.write_at(&newest.to_slot(), newest.slot_offset())?;
+    file.sync()
 }
 
 /// Draws a log number for a new file. Its upper half is never zero, so that zeros are never taken for a fragment.

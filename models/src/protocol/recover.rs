@@ -37,6 +37,9 @@ impl State {
         }
         if protocol.cache != Cache::Stays && found.manifest.generation != 0 {
             steps.push(Step::DropSlots);
+            if self.disk.forgets_slot(found.manifest) && broken != Some(Broken::NoSlotAgain) {
+                steps.extend([Step::SlotAgain, Step::SyncSlots]);
+            }
         }
         let both = |change: Change| {
             [Step::WriteSlot(change), Step::SyncSlots, Step::WriteSlot(change), Step::SyncSlots].into_iter()

@@ -203,6 +203,7 @@ impl State {
                 dirty.for_each(|block| self.disk.write(from.segment, block, Block::Zeros));
             }
             Step::DropCache(number) => self.disk.drop_cache(number, cache),
+            Step::SlotAgain => self.disk.write_slot(self.manifest),
             Step::DropSlots => self.disk.drop_slots(cache),
             Step::Restore(place, value) => {
                 if self.disk.blocks(place.segment)[usize::from(place.block)] != value {
