@@ -137,6 +137,10 @@ pub(crate) struct Total {
     pub(crate) stopped: u64,
     /// Opens that cut a torn tail.
     pub(crate) torn: u64,
+    /// Images that had to be checked before they could be mounted.
+    pub(crate) checked: u64,
+    /// Images that did not mount, all from before the first acknowledgement.
+    pub(crate) unmounted: u64,
     pub(crate) figures: Figures,
 }
 
@@ -168,7 +172,13 @@ impl Total {
             figures.in_doubt_found,
         );
         let violations = figures.acknowledged.saturating_sub(figures.present + figures.taken_back);
-        let detail = format!("{} entries acknowledged", figures.acknowledged);
+        let mut detail = format!("{} entries acknowledged", figures.acknowledged);
+        for (count, how) in [(self.checked, "mounted only after a check"), (self.unmounted, "not mounted")] {
+            if count > 0 {
+                println!("{row} {what}: {count} {counted} {how}");
+                detail += &format!(", {count} {counted} {how}");
+            }
+        }
         Figure { row, what, counted, count: self.rounds, violations, seconds, detail }.record();
         // In a few rounds each may come before the first write.
         assert!(figures.acknowledged > 0 || self.rounds < 16, "{row} {what}: no child ever wrote anything");
