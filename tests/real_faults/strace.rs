@@ -46,6 +46,9 @@ const ERRORS: [(&str, &str); 12] = [
     ("ftruncate", "EIO"),
 ];
 
+/// What [`no_sync_after_a_failed_one`] reads. A machine that lacks one of them does without (`?`).
+const SYNCS_AND_NAMES: &str = "fdatasync,fsync,?unlink,?unlinkat,?rename,?renameat,?renameat2";
+
 /// Whether strace may trace here.
 fn can_trace(row: &str, name: &str) -> bool {
     let why = host::missing(&["strace"]).or_else(|| {
@@ -94,7 +97,7 @@ fn live(
 ) -> Result<(), String> {
     let Injection { call, fault, when } = injection;
     let (plan, trace) = (task.plan(), task.dir.with_extension("trace"));
-    let (inject, traced) = (format!("inject={call}:{fault}:when={when}"), format!("trace={call},fdatasync,fsync"));
+    let (inject, traced) = (format!("inject={call}:{fault}:when={when}"), format!("trace={call},{SYNCS_AND_NAMES}"));
     let wrapper = ["strace", "-f", "-y", "-o", text(&trace), "-e", &traced, "-e", &inject].map(str::to_owned);
     let end = Life::start(task, &wrapper)?.end()?;
     let said = lives::tell(&end.lines, None, model)?;
@@ -123,24 +126,100 @@ fn live(
 
 /// Reads what strace wrote: no file is synced again after a sync of it has failed.
 fn no_sync_after_a_failed_one(trace: &str) -> Result<(), String> {
-    let (mut begun, mut failed) = (HashMap::new(), Vec::new());
+    let (mut files, mut begun, mut failed) = (Files::default(), HashMap::new(), Vec::new());
     for line in trace.lines() {
-        let Some((thread, call)) = line.split_once(' ') else { continue };
-        let call = call.trim_start();
-        let is_sync = call.starts_with("fdatasync(") || call.starts_with("fsync(");
-        let file = call.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(file, _)| file);
-        if let Some(file) = file.filter(|_| is_sync) {
-            if failed.contains(&file) {
-                return Err(format!("{file} was synced after a sync of it had failed: {line}"));
+        let Some((thread, said)) = line.split_once(' ') else { continue };
+        let said = said.trim_start();
+        if let Some(call) = Call::read(said) {
+            if let Call::Sync { shown, is_deleted } = call {
+                let file = files.of(shown, is_deleted);
+                if failed.contains(&file) {
+                    return Err(format!("{shown} was synced after a sync of it had failed: {line}"));
+                }
+                begun.insert(thread, (call, file));
+            } else {
+                begun.insert(thread, (call, 0));
             }
-            begun.insert(thread, file);
+        } else if !said.starts_with("<... ") {
+            continue;
         }
-        let ends = is_sync || call.starts_with("<... fdatasync resumed") || call.starts_with("<... fsync resumed");
-        if ends && call.contains("= -1 E") {
-            failed.extend(begun.get(thread).copied());
+        if said.ends_with("<unfinished ...>") {
+            continue;
+        }
+        match begun.remove(thread) {
+            Some((Call::Sync { .. }, file)) if said.contains("= -1 E") => failed.push(file),
+            // Who makes the name anew has been told that it was gone, and that is when strace says so.
+            Some((Call::Remove { name }, _)) if said.ends_with("= 0") => files.remove(name),
+            Some((Call::Rename { from, to }, _)) if said.ends_with("= 0") => files.rename(from, to),
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// A call in a trace of `strace -y`, as it begins.
+#[derive(Clone, Copy)]
+enum Call<'a> {
+    /// Of a descriptor, with the name that its file has or had.
+    Sync {
+        shown: &'a str,
+        is_deleted: bool,
+    },
+    Remove {
+        name: &'a str,
+    },
+    Rename {
+        from: &'a str,
+        to: &'a str,
+    },
+}
+
+impl<'a> Call<'a> {
+    fn read(said: &'a str) -> Option<Self> {
+        let (call, arguments) = said.split_once('(')?;
+        let mut names = arguments.split('"').skip(1).step_by(2);
+        match call {
+            "fdatasync" | "fsync" => {
+                let (shown, rest) = arguments.split_once('<')?.1.split_once('>')?;
+                Some(Call::Sync { shown, is_deleted: rest.starts_with("(deleted)") })
+            }
+            "unlink" | "unlinkat" => Some(Call::Remove { name: names.next()? }),
+            "rename" | "renameat" | "renameat2" => Some(Call::Rename { from: names.next()?, to: names.next()? }),
+            _ => None,
+        }
+    }
+}
+
+/// Which file a name stands for: one that was removed and made anew is another one.
+#[derive(Default)]
+struct Files<'a> {
+    named: HashMap<&'a str, usize>,
+    /// What bore the name until it was removed, or taken by another file.
+    deleted: HashMap<&'a str, usize>,
+    count: usize,
+}
+
+impl<'a> Files<'a> {
+    fn of(&mut self, name: &'a str, is_deleted: bool) -> usize {
+        let names = if is_deleted { &mut self.deleted } else { &mut self.named };
+        *names.entry(name).or_insert_with(|| {
+            self.count += 1;
+            self.count
+        })
+    }
+
+    fn remove(&mut self, name: &'a str) {
+        let file = self.of(name, false);
+        self.named.remove(name);
+        self.deleted.insert(name, file);
+    }
+
+    fn rename(&mut self, from: &'a str, to: &'a str) {
+        let file = self.of(from, false);
+        self.remove(to);
+        self.named.remove(from);
+        self.named.insert(to, file);
+    }
 }
 
 #[test]
@@ -149,6 +228,40 @@ fn the_reader_of_traces_finds_a_second_sync() {
                  7  <... fdatasync resumed>) = -1 EIO (Input/output error) (INJECTED)\n8  fdatasync(4</l/b>) = 0\n";
     no_sync_after_a_failed_one(lines).expect("it is another file");
     no_sync_after_a_failed_one(&format!("{lines}8  fsync(5</l/a>) = 0\n")).expect_err("it is the same file");
+}
+
+/// A trace in which a sync of `/l/a` has failed, and then this.
+fn after_a_failed_sync(lines: &[&str]) -> Result<(), String> {
+    let failed = "7  fdatasync(3</l/a>)     = -1 EIO (Input/output error) (INJECTED)\n";
+    no_sync_after_a_failed_one(&format!("{failed}{}\n", lines.join("\n")))
+}
+
+#[test]
+fn a_file_made_anew_under_the_name_of_a_removed_one_is_another_file_in_a_trace() {
+    let anew = ["7  unlink(\"/l/a\")         = 0", "8  fdatasync(4</l/a>)     = 0"];
+    after_a_failed_sync(&anew).expect("it is another file");
+    after_a_failed_sync(&["7  unlinkat(AT_FDCWD</>, \"/l/a\", 0) = 0", anew[1]]).expect("it is another file");
+    let in_two = ["7  unlink(\"/l/a\" <unfinished ...>", "8  fdatasync(9</l/b>) = 0", "7  <... unlink resumed>) = 0"];
+    after_a_failed_sync(&[&in_two[..], &anew[1..]].concat()).expect("it is another file");
+    // The new one fails, too; and one that has failed is still there behind a descriptor.
+    let fails = "8  fdatasync(4</l/a>)     = -1 ENOSPC (No space left on device) (INJECTED)";
+    after_a_failed_sync(&[anew[0], fails, anew[1]]).expect_err("it is the same file");
+    after_a_failed_sync(&[anew[0], "8  fdatasync(3</l/a>(deleted)) = 0"]).expect_err("it is the same file");
+    after_a_failed_sync(&[anew[0], fails, anew[0], anew[1]]).expect("it is the third file");
+    // It was not removed, or another one was.
+    let refused = "7  unlink(\"/l/a\") = -1 EIO (Input/output error) (INJECTED)";
+    after_a_failed_sync(&[refused, anew[1]]).expect_err("it is the same file");
+    after_a_failed_sync(&["7  unlink(\"/l/b\") = 0", anew[1]]).expect_err("it is the same file");
+    after_a_failed_sync(&[in_two[0], anew[1]]).expect_err("it may not be removed yet");
+}
+
+#[test]
+fn a_renamed_file_is_the_same_file_in_a_trace() {
+    let rename = |from: &str, to: &str| format!("7  rename(\"{from}\", \"{to}\") = 0");
+    let sync = |name: &str| format!("7  fdatasync(3<{name}>) = 0");
+    after_a_failed_sync(&[&rename("/l/a", "/l/b"), &sync("/l/b")]).expect_err("it is the same file");
+    after_a_failed_sync(&[&rename("/l/a", "/l/b"), &sync("/l/a")]).expect("it is another file");
+    after_a_failed_sync(&[&rename("/l/b", "/l/a"), &sync("/l/a")]).expect("it is what was /l/b");
 }
 
 /// The n that are tried: few in every `cargo test`, each up to the limit where one is given.
