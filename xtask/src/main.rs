@@ -1,6 +1,7 @@
 //! Tasks of the project: `cargo xtask reliability` runs the reliability programme and writes down what it comes to.
 
 mod bugs;
+mod lock;
 mod machine;
 mod page;
 mod record;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use crate::lock::Lock;
 use crate::record::{Measured, Record};
 use crate::rows::ROWS;
 use crate::run::Effort;
@@ -30,7 +32,8 @@ cargo xtask page
     Writes docs/RELIABILITY.md anew from docs/reliability.json.
 cargo xtask rows
     Lists the rows.
-Logs, and what fuzzing finds, are in target/reliability.";
+Logs, and what fuzzing finds, are in target/reliability. One run at a time works there; another one wants a target
+directory of its own (CARGO_TARGET_DIR).";
 
 struct Arguments {
     task: String,
@@ -78,9 +81,8 @@ fn reliability(arguments: &Arguments, root: &Path) -> Result<bool, String> {
     let Arguments { tier, only, scale_percent, out, .. } = arguments;
     let target = target(root)?;
     let effort = Effort { tier: *tier, scale_percent: *scale_percent, root: root.to_owned(), target };
-    for dir in [out, &effort.workshop()] {
-        std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    }
+    let _lock = Lock::take(&effort.workshop())?;
+    std::fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let mut record = Record::read(&out.join("reliability.json"))?;
     let mut bad = Vec::new();
     for row in ROWS.iter().filter(|row| row.is_in(*tier) && (only.is_empty() || only.contains(&row.id.to_owned()))) {

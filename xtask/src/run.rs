@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::lock;
 use crate::machine;
 use crate::record::{self, Figure, Measured};
 use crate::rows::{Row, Run};
@@ -35,7 +36,7 @@ impl Effort {
     pub(crate) fn run(&self, row: &Row) -> Result<Measured, String> {
         let place = machine::place();
         let name: String = format!("{}-{}", row.id, row.title).replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let (log, lines) = (self.workshop().join(format!("{name}.log")), self.workshop().join("figures"));
+        let [log, lines] = ["log", "figures"].map(|end| self.workshop().join(format!("{name}.{end}")));
         let _ = std::fs::remove_file(&lines);
         let started = Instant::now();
         let status = self.execute(self.command(row, &lines)?, &log)?;
@@ -88,6 +89,7 @@ impl Effort {
                 let program = std::env::current_exe().map_err(|error| error.to_string())?;
                 command = Command::new(program);
                 command.arg("seeded-bugs").env("CARGO_TARGET_DIR", &self.target).env("CASKLOG_FIGURES", lines);
+                command.env(lock::IS_HELD, "1");
             }
             Run::Fuzz(target) => {
                 // What is found goes to the first of the directories, and the corpus stays as it is.
