@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::log::{Entry, Log, each, log};
+use crate::log::{Entry, Log, each, log, takes_all};
 use crate::numbers::Numbers;
 
 /// What becomes of a byte: a bit flipped, or zeros, or ones.
-fn mutant(byte: u8, way: usize) -> u8 {
+pub(crate) fn mutant(byte: u8, way: usize) -> u8 {
     match way {
         0..8 => byte ^ 1 << way,
         8 => 0,
@@ -14,7 +14,7 @@ fn mutant(byte: u8, way: usize) -> u8 {
     }
 }
 
-const WAYS: usize = 10;
+pub(crate) const WAYS: usize = 10;
 
 fn every_byte(log: &Log, sample: usize) {
     for path in log.fs.list_all().into_iter().filter(|path| !path.ends_with("segment_lock")) {
@@ -22,11 +22,11 @@ fn every_byte(log: &Log, sample: usize) {
         let bytes = log.fs.read_file(&path).unwrap();
         let name = format!("{}, {}", log.words, path.display());
         // The manifest is zeros but for the beginnings of its slots.
-        let is_manifest = path.ends_with("segment_manifest");
+        let is_thinned = path.ends_with("segment_manifest") && !takes_all();
         each("R5", &name, bytes.len() * WAYS, sample, |case| {
             let (at, way) = (case / WAYS, case % WAYS);
             let changed = mutant(bytes[at], way);
-            if changed == bytes[at] || (is_manifest && at % 4096 >= 128 && way != at % WAYS) {
+            if changed == bytes[at] || (is_thinned && at % 4096 >= 128 && way != at % WAYS) {
                 return 0;
             }
             one(log, &path, at, changed);
@@ -35,7 +35,8 @@ fn every_byte(log: &Log, sample: usize) {
     }
 }
 
-fn one(log: &Log, path: &Path, at: usize, changed: u8) {
+/// Changes one byte, and checks what is lost by it and what is told.
+pub(crate) fn one(log: &Log, path: &Path, at: usize, changed: u8) {
     let words = || format!("{} byte {at} is {changed:02x}", path.display());
     let seen = log.examine(&log.changed(path, |bytes| bytes[at] = changed), false, &words);
     let Some((end, _)) = log.ends.get(path) else {

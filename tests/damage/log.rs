@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use casklog::fs::sim::{Fate, SimFs};
 use casklog::{Error, Options, Position, Reader, RecoveryMode, Verified};
@@ -14,7 +15,7 @@ pub(crate) struct Entry {
     key: Vec<u8>,
     value: Vec<u8>,
     pub(crate) position: Position,
-    /// The offset behind its record.
+    /// The offset behind its record; a little less where that is not short.
     pub(crate) end: u64,
 }
 
@@ -45,13 +46,18 @@ pub(crate) fn copy(fs: &SimFs) -> SimFs {
     fs.crash_at(fs.ops(), &mut |_| Fate::Kept)
 }
 
-/// Closed, or killed a while after the last write.
+/// About 32 KiB, closed, or killed a while after the last write.
 pub(crate) fn log(is_clean: bool) -> Log {
+    log_with(is_clean, &|numbers| 90 + numbers.below(80) as usize)
+}
+
+/// The same with values of other lengths.
+pub(crate) fn log_with(is_clean: bool, length: &dyn Fn(&mut Numbers) -> usize) -> Log {
     let (fs, mut numbers) = (SimFs::new(), Numbers(5));
     let store = options(&fs).open().unwrap();
     let (mut entries, mut before) = (BTreeMap::new(), SimFs::new());
     for number in 0..196_u64 {
-        let length = 90 + numbers.below(80) as usize;
+        let length = length(&mut numbers);
         let (key, value) = (format!("key {}", number % 20).into_bytes(), numbers.bytes(length));
         let written = store.append_bytes(&key, &value).unwrap();
         let end = written.position.offset() + record_bytes(written.index, &key, &value);
@@ -183,18 +189,20 @@ impl Log {
         }
         for entry in log.iter() {
             match entry {
-                Ok(found) => iterated.push((found.index(), found.key().to_vec(), found.bytes().unwrap().to_vec())),
+                Ok(found) => {
+                    let index = found.index();
+                    let is_same = |entry: &Entry| entry.key == found.key() && entry.value == found.bytes().unwrap();
+                    let same = self.entries.get(&index).is_some_and(is_same);
+                    assert!(same || self.deleted.contains(&index), "{}, {}: iter shows {index}", self.words, words());
+                    iterated.push(index);
+                }
                 Err(error) => {
                     assert!(is_loss(&error), "{}, {}: iter: {error:?}", self.words, words());
                     failed = true;
                 }
             }
         }
-        let came_back = iterated.iter().any(|(index, ..)| self.deleted.contains(index));
-        for (index, key, value) in &iterated {
-            let same = self.entries.get(index).is_some_and(|entry| entry.key == *key && entry.value == *value);
-            assert!(same || self.deleted.contains(index), "{}, {}: iter shows {index}", self.words, words());
-        }
+        let came_back = iterated.iter().any(|index| self.deleted.contains(index));
         let (mut by_time, mut has_told) = (Vec::new(), false);
         for item in log.log_order() {
             match item {
@@ -222,12 +230,17 @@ impl Log {
                 }
             }
         }
+        // Its thread is to end beside what follows.
+        drop(follow);
+        by_time.sort_unstable();
+        followed.sort_unstable();
+        let has = |indexes: &[u64], index: &u64| indexes.binary_search(index).is_ok();
         let expected = self.entries.keys().filter(|index| !lost.contains(index));
-        let missed = expected.clone().find(|index| !by_time.contains(index));
+        let missed = expected.clone().find(|index| !has(&by_time, index));
         assert!(missed.is_none(), "{}, {}: log_order misses {missed:?}", self.words, words());
-        let missed = expected.clone().find(|index| **index >= first && !followed.contains(index));
+        let missed = expected.clone().find(|index| **index >= first && !has(&followed, index));
         assert!(missed.is_none(), "{}, {}: follow misses {missed:?}", self.words, words());
-        let shown = iterated.iter().map(|(index, ..)| index).filter(|index| !self.deleted.contains(index));
+        let shown = iterated.iter().filter(|index| !self.deleted.contains(index));
         let (expected, shown): (Vec<_>, Vec<_>) = (expected.collect(), shown.collect());
         assert!(expected == shown, "{}, {}: get has {expected:?}, iter {shown:?}", self.words, words());
         let is_bad = !lost.is_empty() || came_back;
@@ -241,21 +254,27 @@ impl Log {
     }
 }
 
-/// Runs the cases of a sample, or all of them, on two threads; says how many damaged logs that made, which is what each
-/// case returns.
+/// Whether nothing is left out.
+pub(crate) fn takes_all() -> bool {
+    std::env::var_os("CASKLOG_DAMAGE_ALL").is_some()
+}
+
+/// Runs the cases of a sample, or all of them; says how many damaged logs that made, which is what each case returns.
+/// There are more threads than processors, because who opens a damaged log beside a writer looks again after a pause.
 pub(crate) fn each(row: &str, name: &str, count: usize, sample: usize, case: impl Fn(usize) -> u64 + Sync) {
-    let step = if std::env::var_os("CASKLOG_DAMAGE_ALL").is_some() { 1 } else { sample };
+    let step = if takes_all() { 1 } else { sample };
     let started = std::time::Instant::now();
-    let halves = std::thread::scope(|scope| {
-        let half = |half: usize| {
-            scope.spawn({
-                let case = &case;
-                move || (half * step..count).step_by(2 * step).map(case).sum::<u64>()
-            })
-        };
-        [half(0), half(1)].map(|half| half.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    let threads = 4 * std::thread::available_parallelism().map_or(2, usize::from);
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let cases = std::iter::from_fn(|| Some(step * next.fetch_add(1, Ordering::Relaxed)));
+        cases.take_while(|number| *number < count).map(&case).sum::<u64>()
+    };
+    let tried: u64 = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        all.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).sum()
     });
-    let (tried, seconds) = (halves.iter().sum(), started.elapsed().as_secs_f64());
+    let seconds = started.elapsed().as_secs_f64();
     println!("{row} {name}: {tried} damaged logs, one case in {step}, {seconds:.1} s");
     let what = name.split(", ").next().unwrap();
     Figure { row, what, counted: "damaged logs", count: tried, seconds, ..Figure::default() }.record();

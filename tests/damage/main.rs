@@ -1,8 +1,9 @@
 //! Bytes and sectors that a disk has changed: nothing is lost silently, nothing is wrong, nothing panics, and all that
 //! reads reports the damage.
 //!
-//! By default a sample; `CASKLOG_DAMAGE_ALL=1 cargo test --release --test damage -- --nocapture` takes all, and
-//! `CASKLOG_DAMAGE_SEVERAL=650000` so many logs of each store with several bytes changed at once.
+//! By default a sample; `CASKLOG_DAMAGE_ALL=1 cargo test --release --test damage -- --nocapture` takes all,
+//! `CASKLOG_DAMAGE_SEVERAL=100000` so many logs of each store with several bytes changed at once, and
+//! `CASKLOG_DAMAGE_LARGE=1000000` so many of each store of 1 MiB with one byte changed.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -11,6 +12,8 @@ mod bytes;
 #[path = "../common/figures.rs"]
 mod figures;
 mod files;
+mod headers;
+mod large;
 mod log;
 #[path = "../common/numbers.rs"]
 mod numbers;
