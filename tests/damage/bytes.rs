@@ -2,21 +2,24 @@
 
 use std::path::Path;
 
-use crate::log::{Entry, Log, each, log, takes_all};
+use crate::flips::Flips;
+use crate::log::{Entry, Log, Seen, each, log, takes_all};
 use crate::numbers::Numbers;
 
 /// What becomes of a byte: a bit flipped, or zeros, or ones.
 pub(crate) fn mutant(byte: u8, way: usize) -> u8 {
     match way {
-        0..8 => byte ^ 1 << way,
+        0..BITS => byte ^ 1 << way,
         8 => 0,
         _ => 0xff,
     }
 }
 
 pub(crate) const WAYS: usize = 10;
+const BITS: usize = 8;
 
 fn every_byte(log: &Log, sample: usize) {
+    let flips = Flips::default();
     for path in log.fs.list_all().into_iter().filter(|path| !path.ends_with("segment_lock")) {
         let path = Path::new("/").join(path);
         let bytes = log.fs.read_file(&path).unwrap();
@@ -29,19 +32,23 @@ fn every_byte(log: &Log, sample: usize) {
             if changed == bytes[at] || (is_thinned && at % 4096 >= 128 && way != at % WAYS) {
                 return 0;
             }
-            one(log, &path, at, changed);
+            let seen = one(log, &path, at, changed);
+            if way < BITS {
+                flips.count(log, &path, at, seen.told());
+            }
             1
         });
     }
+    flips.record(log);
 }
 
 /// Changes one byte, and checks what is lost by it and what is told.
-pub(crate) fn one(log: &Log, path: &Path, at: usize, changed: u8) {
+pub(crate) fn one(log: &Log, path: &Path, at: usize, changed: u8) -> Seen {
     let words = || format!("{} byte {at} is {changed:02x}", path.display());
     let seen = log.examine(&log.changed(path, |bytes| bytes[at] = changed), false, &words);
     let Some((end, _)) = log.ends.get(path) else {
         assert!(seen.lost.is_empty(), "{}, {}: the manifest is no data", log.words, words());
-        return;
+        return seen;
     };
     let number: u64 = path.to_str().unwrap()[path.to_str().unwrap().len() - 24..][..20].parse().unwrap();
     let at = at as u64;
@@ -58,6 +65,7 @@ pub(crate) fn one(log: &Log, path: &Path, at: usize, changed: u8) {
         // Watermarks, deletions, metadata, head stamps.
         assert!(is_reported, "{}, {}: of no entry: {reports:?}", log.words, words());
     }
+    seen
 }
 
 fn hit(log: &Log, here: impl Fn(&Entry) -> bool) -> Option<u64> {

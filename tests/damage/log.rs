@@ -93,7 +93,27 @@ pub(crate) struct Seen {
     pub(crate) verified: Option<Verified>,
 }
 
+/// What damage is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Damage,
+    TornTail,
+    /// Damage to a footer, that takes nothing away.
+    Footer,
+    Nothing,
+}
+
 impl Seen {
+    pub(crate) fn told(&self) -> Told {
+        match (&self.strict, &self.verified) {
+            (Some(Error::TornTail { .. }), _) => Told::TornTail,
+            (None, Some(verified)) if verified.is_damaged() => Told::Damage,
+            (None, Some(verified)) if !verified.footers_damaged.is_empty() => Told::Footer,
+            (None, Some(_)) => Told::Nothing,
+            _ => Told::Damage,
+        }
+    }
+
     /// Whether open and `verify` report damage that covers this byte.
     pub(crate) fn is_reported_at(&self, path: &Path, at: u64) -> bool {
         let by_open = match &self.strict {

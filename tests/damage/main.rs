@@ -12,6 +12,7 @@ mod bytes;
 #[path = "../common/figures.rs"]
 mod figures;
 mod files;
+mod flips;
 mod headers;
 mod large;
 mod log;
