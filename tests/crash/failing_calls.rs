@@ -91,7 +91,7 @@ fn calls(workload: &Workload, kinds: &Mutex<BTreeSet<String>>) -> u64 {
 
 #[test]
 fn r3_every_failing_call_is_a_typed_error_and_loses_nothing_acknowledged() {
-    let tier = Tier::new("R3", 6_000);
+    let tier = Tier::new("R3", 5_000);
     let mut jobs: Vec<Workload> = Vec::new();
     for workload in workloads().into_iter().chain(everything()) {
         jobs.extend([false, true].map(|mapped| workload.clone().mapped(mapped)));

@@ -43,16 +43,16 @@ fn every_flipped_byte_of_a_segment_is_noticed() {
             let last = store.segments().last().unwrap().number;
             store.close().unwrap();
             for at in 0..bytes.len().min(used as usize + 64) {
-                for bit in [0, 3, 7] {
-                    let fs = log.damaged(&path, |bytes| bytes[at] ^= 1 << bit);
-                    let words = format!("clean {is_clean}, segment {number} byte {at} of {used}, bit {bit}");
-                    // Recovery's own record, or the last watermark, is no one's data.
-                    let must = (at as u64) < used && number < last;
-                    for mode in MODES {
-                        let is_reported = log.examine(&fs, mode, &words);
-                        let looks = mode == RecoveryMode::Strict || at >= 64;
-                        assert!(is_reported || !must || !looks || is_stamp(at), "{words}: not reported in {mode:?}");
-                    }
+                // The bits in turn: R5 flips all of each byte, and opens in `Strict` and for reading alone.
+                let bit = at % 8;
+                let fs = log.damaged(&path, |bytes| bytes[at] ^= 1 << bit);
+                let words = format!("clean {is_clean}, segment {number} byte {at} of {used}, bit {bit}");
+                // Recovery's own record, or the last watermark, is no one's data.
+                let must = (at as u64) < used && number < last;
+                for mode in MODES {
+                    let is_reported = log.examine(&fs, mode, &words);
+                    let looks = mode == RecoveryMode::Strict || at >= 64;
+                    assert!(is_reported || !must || !looks || is_stamp(at), "{words}: not reported in {mode:?}");
                 }
             }
         }

@@ -193,7 +193,7 @@ fn sweep(seed: u64, effort: Effort, figures: &Figures) -> Result<(), String> {
 #[test]
 fn every_power_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let wanted = number("CASKLOG_CRASH_STATES").unwrap_or(10_000);
+    let wanted = number("CASKLOG_CRASH_STATES").unwrap_or(5_000);
     let first = number("CASKLOG_CRASH_SEED").unwrap_or(1);
     let one = number("CASKLOG_CRASH_ONLY");
     let effort = Effort { one_in: 1, images: 24, deeper: 60, depth: 2 };
