@@ -117,7 +117,7 @@ pub(crate) const ROWS: &[Row] = &[
         Test("directory", "r30_"), &[("CASKLOG_R30", 1)], ("damaged logs", [0, 50_000])),
     row("loom", "commits, the index, the cache and segments in every order of steps, within bounds",
         Loom, &[], ("models", [0, 0])),
-    row("stateright", "writing, syncing, crashing and recovering, and 20 ways to get it wrong, every state within bounds",
+    row("stateright", "writing, syncing, crashing and recovering, and ways to get it wrong, every state within bounds",
         Protocol, &[("CASKLOG_MODEL_DEEP", 1)], ("models", [0, 0])),
     row("F1-F10", "the corpora of the fuzz targets, replayed",
         Test("fuzz_corpus", "every_input"), &[], ("inputs", [0, 0])),
