@@ -287,8 +287,7 @@ impl Options {
         /// file system is ext4, XFS or tmpfs. Turn it off where files are snapshot by reflink.
         mapped: bool => mapped = Some(mapped);
         /// Begins each commit group on a multiple of this many bytes, for devices that may damage the rest of a sector
-        /// they rewrite. A power of two from 512 to 32768, or 0 for off. Not covered yet: the head stamp, which shares a block
-        /// with the segment's header, and what recovery writes back in place. Default 0.
+        /// they rewrite. A power of two from 512 to 32768, or 0 for off. Default 0.
         sync_align: u32 => sync_align = sync_align;
         /// How many descriptors of sealed segments are kept open. Default 256.
         max_open_files: usize => max_open_files = max_open_files;

@@ -169,6 +169,15 @@ impl Framer {
         start + header + room + whole * block + header + (beyond - whole * full)
     }
 
+    /// The payload of a padding record at `at` behind which the next record starts at a multiple of `align`, which divides
+    /// the block size; none where that is so already.
+    pub fn padding(&self, at: u32, align: u32) -> Option<Vec<u8>> {
+        let (at, header) = (self.start(at), self.checksum.fragment_header_bytes() as u32);
+        let gap = if align == 0 { 0 } else { at.next_multiple_of(align) - at };
+        let gap = if gap == 0 || gap >= header { gap } else { gap + align };
+        (gap != 0).then(|| vec![0; (gap - header) as usize])
+    }
+
     /// Appends to `out` the bytes of one record whose place in the file is `at`, zeros up to the next block included
     /// where the rest of this one is too small. Returns the offset of its first fragment and the offset behind it.
     ///

@@ -185,13 +185,20 @@ impl Log {
     /// Fills the block the log ends in with padding, before a sync, so that no later write touches a block that holds
     /// durable bytes. `has_room` has kept the space for it.
     pub(crate) fn pad(&self) -> Result<()> {
-        let align = self.options.sync_align;
         let mut writer = self.writer.lock();
-        if align == 0 || writer.is_closed {
+        if self.options.sync_align == 0 || writer.is_closed {
             return Ok(());
         }
         self.latch.check()?;
-        let Some(active) = &mut writer.active else {
+        self.pad_end(&mut writer)?;
+        self.index.publish(writer.tail());
+        Ok(())
+    }
+
+    /// As [`pad`](Self::pad), without a word to readers.
+    pub(super) fn pad_end(&self, writer: &mut Writer) -> Result<()> {
+        let align = self.options.sync_align;
+        let Some(active) = writer.active.as_mut().filter(|_| align != 0) else {
             return Ok(());
         };
         active.frame_padding(align);
@@ -199,8 +206,6 @@ impl Log {
             active.discard();
             return Ok(());
         }
-        active.place().map_err(|e| self.latch.set(e, self.durable()))?;
-        self.index.publish(writer.tail());
-        Ok(())
+        active.place().map_err(|e| self.latch.set(e, self.durable()))
     }
 }

@@ -26,6 +26,8 @@ impl Log {
             self.want_spare(writer);
             return Ok(false);
         };
+        // Its footer is written behind what is durable by then.
+        self.pad_end(writer)?;
         let stamp = self.head_stamp(writer);
         let mut payload = Vec::new();
         stamp.encode(&mut payload);

@@ -6,12 +6,12 @@
 //!    believed is true, and stale bytes behind the end can never pass for records.
 //! 4. The manifest says W = the end. A crash before this repeats everything; a crash after it finds a clean log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
-use crate::format::{Header, Kind, Manifest, Predecessor, RecordType, Resume};
+use crate::format::{Framer, Header, Kind, Manifest, Predecessor, RecordType, Resume};
 use crate::fs::{Access, File, Placement};
 use crate::index::Row;
 use crate::log::{Dir, Journal, Preparation, Rotated, Writer, redraw_log_number};
@@ -178,7 +178,7 @@ fn write_kept(dir: &Dir, file: &Arc<dyn File>, scanned: &ScannedSegment, from: u
     write_back(Kept { file, path, header, log_number, from, to: scanned.end, sync_align: dir.sync_align })
 }
 
-fn open(dir: &Dir, path: &std::path::Path) -> Result<Arc<dyn File>> {
+fn open(dir: &Dir, path: &Path) -> Result<Arc<dyn File>> {
     dir.fs.open(path, Access::Write).map_err(|e| Error::io("open for writing", path, e))
 }
 
@@ -229,46 +229,65 @@ fn end_in(
         let reason = reason.clone();
         report.torn_tail = Some(TornTail { path: path.clone(), at: *at, reason, bytes: erased });
     }
-    let end = Predecessor { number: last.member.number, log_number: last.log_number, end: last.end };
-    if last.has_footer_piece || last.is_damaged || !place_resume(&file, &path, &mut last)? {
+    if last.has_footer_piece || last.is_damaged || !place_resume(&file, &path, &mut last, dir.sync_align)? {
         // Sealing had begun, something in it is lost, or there is no room: the log goes on in the next segment.
+        if !is_left_alone {
+            place_padding(&file, &path, &mut last, dir.sync_align)?;
+        }
+        let end = Predecessor { number: last.member.number, log_number: last.log_number, end: last.end };
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
         writer.ended = Some(end);
         writer.contents.replace_segment(last.segment.clone(), Some(last.end));
         return queue(dir, last, writer);
     }
     activate(options, dir, last, file.clone(), writer)?;
-    if let Some(active) = writer.active.as_mut().filter(|_| options.sync_align != 0) {
-        // No later write may touch the block of the resume record: it is about to be durable. Not where the file would
-        // have to grow: a full disk can be opened.
-        active.frame_padding(options.sync_align);
-        let size = file.size().map_err(|e| Error::io("read the size of", &path, e))?;
-        if u64::from(active.frame_end()) <= size {
-            active.place()?;
-        } else {
-            active.discard();
-        }
-    }
     file.sync().map_err(|e| Error::io("sync", &path, e))
 }
 
-/// Places a resume record at the end, in place; false where there is no room for it.
-fn place_resume(file: &Arc<dyn File>, path: &std::path::Path, last: &mut ScannedSegment) -> Result<bool> {
+/// Places a resume record at the end, and padding behind it; false where there is no room.
+fn place_resume(file: &Arc<dyn File>, path: &Path, last: &mut ScannedSegment, sync_align: u32) -> Result<bool> {
     let resume = Resume { before: last.log_number, next: redraw_log_number(last.log_number)? };
     let mut payload = Vec::new();
     resume.encode(&mut payload);
     let mut bytes = Vec::new();
     let (start, end) = framer(last).frame(&mut bytes, last.end, RecordType::alone(Kind::Resume), &payload, None);
-    match file.write_at(&bytes, last.end.into()).map_err(|e| Error::io_or_full("write to", path, e)) {
-        Ok(()) => {}
-        Err(Error::NoSpace { .. }) => return Ok(false),
-        Err(error) => return Err(error),
+    let end = frame_padding(Framer { log_number: resume.next, ..framer(last) }, &mut bytes, end, sync_align);
+    if !place(file, path, last, &bytes)? {
+        return Ok(false);
     }
     let mut resumes = last.segment.resumes.clone();
     resumes.push((start, resume.next));
     last.segment = Arc::new(last.segment.reopened(resumes, file.clone()));
     (last.end, last.log_number, last.has_records) = (end, resume.next, true);
     Ok(true)
+}
+
+/// Places padding at the end, where there is room.
+fn place_padding(file: &Arc<dyn File>, path: &Path, last: &mut ScannedSegment, sync_align: u32) -> Result<()> {
+    let mut bytes = Vec::new();
+    let end = frame_padding(framer(last), &mut bytes, last.end, sync_align);
+    if place(file, path, last, &bytes)? {
+        last.end = end;
+    }
+    Ok(())
+}
+
+/// Where overwriting is not powersafe no later write may touch the block in which the log ends, which is about to be
+/// durable: padding fills it. Returns where that ends.
+fn frame_padding(framer: Framer, bytes: &mut Vec<u8>, end: u32, sync_align: u32) -> u32 {
+    match framer.padding(end, sync_align) {
+        Some(padding) => framer.frame(bytes, end, RecordType::alone(Kind::Padding), &padding, None).1,
+        None => end,
+    }
+}
+
+/// Writes `bytes` at the end, in place; false where there is no room for them.
+fn place(file: &Arc<dyn File>, path: &Path, last: &ScannedSegment, bytes: &[u8]) -> Result<bool> {
+    match file.write_at(bytes, last.end.into()).map_err(|e| Error::io_or_full("write to", path, e)) {
+        Ok(()) => Ok(true),
+        Err(Error::NoSpace { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The last segment of a clean log: goes on taking records, unless it was sealed.

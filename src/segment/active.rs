@@ -48,12 +48,8 @@ impl Active {
 
     /// Adds padding, so that the next record starts at a multiple of `align`, which divides the block size.
     pub(crate) fn frame_padding(&mut self, align: u32) {
-        let at = self.framer.start(self.frame_end());
-        let header = self.framer.checksum.fragment_header_bytes() as u32;
-        let gap = at.next_multiple_of(align) - at;
-        let gap = if gap == 0 || gap >= header { gap } else { gap + align };
-        if gap != 0 {
-            self.frame(RecordType::alone(Kind::Padding), &vec![0; (gap - header) as usize], None);
+        if let Some(padding) = self.framer.padding(self.frame_end(), align) {
+            self.frame(RecordType::alone(Kind::Padding), &padding, None);
         }
     }
 

@@ -125,11 +125,11 @@ fn the_first_write_after_a_recovery_begins_in_a_block_of_its_own() {
     assert!(torn > 5);
 }
 
-/// Not mended: the head stamp, the first record of a segment, stands in the block of the header, which is durable by
-/// then. Torn, it takes the header with it, and open finds no segment where the manifest says that there is one.
+/// The head stamp, the first record of a segment, stands in the block of the header, which is durable by then. Torn, it
+/// takes the header with it, and open finds no segment where the manifest says that there is one: nothing in it was
+/// acknowledged.
 #[test]
-#[ignore = "a known gap: sync_align does not keep the head stamp out of the header's block"]
-fn a_torn_head_stamp_spares_the_header() {
+fn a_torn_head_stamp_that_takes_the_header_with_it_is_no_damage() {
     let mut setup = Setup::new(GROUPED);
     setup.sync_align = 512;
     let mut runner = Runner::create(&setup, 5);
@@ -151,7 +151,7 @@ fn a_torn_write_back_spares_what_was_acknowledged() {
     let found = runner.fs.crash_at(runner.fs.ops(), &mut |_| Fate::Kept);
     let allowed = runner.allowed(runner.fs.ops());
     found.set_torn_block(Some(512));
-    let store = setup.options(&found).open().unwrap();
+    drop(setup.options(&found).open().unwrap());
     for op in 0..=found.ops() {
         let again = found.crash_at(op, &mut |_| Fate::Torn);
         check(&again, &setup, &allowed).unwrap_or_else(|error| panic!("{}: {error}", again.origin()));

@@ -103,25 +103,12 @@ impl Job {
                 let spot = Spot { image, ..first };
                 match guarded(|| look(&runner, spot, found)) {
                     Ok(states) => tried += states,
-                    Err(what) if self.disk == Disk::Tears && is_known(&what) => {}
                     Err(what) => return Err(fail(spot, what)),
                 }
             }
         }
         Ok(tried)
     }
-}
-
-/// Where overwrite is not powersafe, `sync_align` does not yet keep the head stamp out of the sector that the header of
-/// its segment stands in: torn, it takes the header with it, and open refuses. See
-/// `found::a_torn_head_stamp_spares_the_header`.
-fn is_known(what: &str) -> bool {
-    let tears_head = |unit: &str| {
-        let at = unit.strip_prefix("torn:").and_then(|unit| unit.split_once(".log "));
-        let at = at.and_then(|(_, range)| range.split_once('+')).and_then(|(at, _)| at.parse::<u64>().ok());
-        at.is_some_and(|at| at < 512)
-    };
-    what.contains("wrong magic") && what.split(['\n', ';']).any(|unit| tears_head(unit.trim()))
 }
 
 /// The same disk, to be opened once more.
@@ -154,10 +141,8 @@ fn go_on(runner: &Runner, found: SimFs, model: &Arc<Model>, allowed: &[Arc<Model
     next.run(&acts).map_err(|error| format!("cannot go on: {error:?}"))?;
     let mut tried = 0;
     let mut random = Numbers(op as u64);
-    // Where overwrite is not powersafe, recovery may yet spoil what it writes back: see `found`.
-    let first = if runner.setup.sync_align == 0 { 0 } else { next.steps[0].end };
     for _ in 0..6 {
-        let op = first + random.below((next.fs.ops() - first) as u64 + 1) as usize;
+        let op = random.below(next.fs.ops() as u64 + 1) as usize;
         for image in next.fs.crash_images(op, 3, random.next()) {
             let allowed = next.allowed(op);
             check(&image, &next.setup, &allowed).map_err(|error| format!("then {}\n{error}", image.origin()))?;
