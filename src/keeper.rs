@@ -5,11 +5,7 @@
 //! writer wishes; without threads, whoever made a step due calls them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use parking_lot::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::commit::Commits;
 use crate::error::{Error, Result};
@@ -22,6 +18,9 @@ use crate::position::Position;
 use crate::retention::{Facts, Limits, plan};
 use crate::segment::{Extent, Window, read_header, seal};
 use crate::stats::Counters;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Instant, Mutex, MutexGuard};
 
 /// A log that was not written to for this long says by itself what is durable.
 const IDLE: Duration = Duration::from_millis(100);
@@ -74,7 +73,7 @@ impl Keeper {
             return Ok(());
         }
         let this = self.clone();
-        let thread = std::thread::Builder::new().name("casklog-keeper".to_owned()).spawn(move || this.run());
+        let thread = thread::Builder::new().name("casklog-keeper".to_owned()).spawn(move || this.run());
         *self.thread.lock() = Some(thread.map_err(|e| Error::io("start a thread for", &self.log.options.dir, e))?);
         Ok(())
     }
@@ -82,7 +81,7 @@ impl Keeper {
     /// Waits for the thread, which must have been told to end. Not from the thread itself.
     pub(crate) fn join(&self) {
         let thread = self.thread.lock().take();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             let _ = thread.join();
         }
     }

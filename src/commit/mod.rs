@@ -15,7 +15,7 @@ mod segments;
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::log::Log;
@@ -23,7 +23,7 @@ use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, Thread};
-use crate::sync::{Condvar, Mutex, yield_until};
+use crate::sync::{Condvar, Instant, Mutex, yield_until};
 
 /// How long a leader waits for those who took part in the last sync.
 const GATHER: Duration = Duration::from_micros(60);
@@ -188,7 +188,7 @@ impl<L: Durable> Commits<L> {
             return;
         };
         if !window.is_zero() {
-            std::thread::sleep(window);
+            thread::sleep(window);
         }
         if expected <= 1 {
             return;

@@ -1,7 +1,7 @@
 //! What a commit of the log syncs: its segments, the oldest first.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::log::Log;
@@ -9,6 +9,7 @@ use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::segment::Extent;
 use crate::stats::Counters;
+use crate::sync::Instant;
 use crate::sync::thread::{self, JoinHandle};
 
 use super::Durable;

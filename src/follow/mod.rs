@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-use event_listener::Listener;
+use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::error::{Error, Result};
@@ -22,6 +20,7 @@ use crate::options::IndexOrder;
 use crate::position::Position;
 use crate::reads;
 use crate::segment::{DATA_START, Scan, Scanned, Segment, Stop, Window, next_fragment};
+use crate::sync::{Instant, Listener};
 
 use standing::{Standing, deletes, standing};
 use watch::watch;

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use event_listener::EventListener;
 use futures_core::Stream;
 
 use crate::error::Result;
 use crate::log_order::LogItem;
+use crate::sync::EventListener;
 
 use super::Follow;
 

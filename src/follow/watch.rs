@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::log::View;
+use crate::sync::thread;
 
 /// A thread looks for news of a writer in another process after pauses between these, longer the longer there are none.
 const PAUSE_LEAST: Duration = Duration::from_millis(1);
@@ -18,7 +19,7 @@ pub(super) fn watch(view: &Arc<View>) -> Result<()> {
         return Ok(());
     }
     let weak = Arc::downgrade(view);
-    let thread = std::thread::Builder::new().name("casklog-watch".to_owned()).spawn(move || look_for_news(&weak));
+    let thread = thread::Builder::new().name("casklog-watch".to_owned()).spawn(move || look_for_news(&weak));
     if let Err(e) = thread {
         foreign.watched().store(false, Ordering::Release);
         return Err(Error::io("start a thread for", &view.dir.path, e));
@@ -51,6 +52,6 @@ fn look_for_news(view: &Weak<View>) {
             }
         };
         drop(view);
-        std::thread::sleep(pause);
+        thread::sleep(pause);
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 
 const BLOCK_BYTES: usize = 32 << 10;
 const BLOCKS: usize = 32;

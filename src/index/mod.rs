@@ -19,12 +19,10 @@ mod tmp;
 
 use std::sync::{Arc, Weak};
 
-use dashmap::DashMap;
-
 use crate::format::Truncation;
 use crate::position::Position;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
-use crate::sync::{ArcSwap, Guard, Mutex, thread};
+use crate::sync::{ArcSwap, DashMap, Guard, Mutex, thread};
 
 pub(crate) use clip::Clip;
 pub(crate) use keys::{KeyHash, Keys, Standing};

@@ -8,12 +8,12 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::format::KeyAt;
 use crate::segment::Segment;
+use crate::sync::Mutex;
 
 use super::keys::KeyHash;
 use super::sealed::Sealed;

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use crate::error::{Error, Result};
 use crate::format::{
     Footer, HeadStamp, MetaRecord, Next, State, Summary, TombstoneAt, Trailer, Truncation, TruncationAt,
@@ -16,6 +14,7 @@ use crate::index::{Clip, Index, Indexes, KeyHash, Keys, LostRange, Members, Row,
 use crate::options::{IndexOrder, Options};
 use crate::position::Position;
 use crate::segment::Segment;
+use crate::sync::RwLock;
 
 use super::View;
 use super::group::{Group, Item, Op};

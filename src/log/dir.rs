@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::format::{HEADER_BYTES, Header, MANIFEST_BYTES, Manifest, SLOT_BYTES};
 use crate::fs::{Access, File, Fs, Placement, Region};
 use crate::options::Options;
 use crate::position::{Names, Position};
 use crate::segment::Files;
+use crate::sync::Mutex;
 
 use super::PREPARED_STEP;
 

@@ -15,9 +15,6 @@ mod view;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::format::{Framer, Header, Predecessor};
@@ -26,6 +23,7 @@ use crate::latch::Latch;
 use crate::options::{Options, SyncPolicy};
 use crate::position::Position;
 use crate::segment::{Active, DATA_START, Segment};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::format::{Framer, HeadStamp, Header, Kind, RecordType};
 use crate::position::SEGMENT_NUMBER_MAX;
 use crate::segment::{Active, DATA_START, Segment};
+use crate::sync::Instant;
 
 use super::{Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer, draw_log_id, draw_log_number};
 

@@ -1,10 +1,6 @@
 //! What reading needs of a log, whether this process writes to it or another one does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use event_listener::Event;
-use parking_lot::{Mutex, RwLock};
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
@@ -13,7 +9,8 @@ use crate::index::Index;
 use crate::options::Options;
 use crate::position::Position;
 use crate::stats::Counters;
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Event, Mutex, RwLock};
 
 use super::{Dir, Meta};
 

@@ -9,10 +9,7 @@
 //!   crashed and its successor cut the log: what stood above the durable end is given up, and whoever follows the log is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::format::{Kind, Predecessor};
@@ -21,6 +18,8 @@ use crate::log::{Contents, Dir, Foreign, Op, View};
 use crate::options::{Options, RecoveryMode};
 use crate::position::Position;
 use crate::segment::{Scan, Scanned, Segment, Stop, Window, read_summary};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, thread};
 
 use super::examine;
 use super::judge::{Judgement, OnDamage, Rules};
@@ -117,7 +116,7 @@ fn examine_steadily(options: &Options, dir: &Dir) -> Result<(Judgement, Recovery
                 _ => Ok((judgement, report)),
             };
         }
-        std::thread::sleep(pause);
+        thread::sleep(pause);
         pause = (2 * pause).min(PAUSE_MOST);
     }
     unreachable!("the last attempt returns")

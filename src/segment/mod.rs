@@ -14,17 +14,16 @@ mod search;
 mod write_back;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::{HEADER_BYTES, HeadStamp, Header};
 use crate::fs::{File, Region};
-use crate::sync::Mutex;
-use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{ArcSwapOption, Mutex};
 
 pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};

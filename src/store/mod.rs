@@ -7,8 +7,6 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::commit::Commits;
 use crate::error::{Error, Result};
 use crate::keeper::Keeper;
@@ -16,6 +14,7 @@ use crate::log::Log;
 use crate::options::Options;
 use crate::reader::Reader;
 use crate::recovery;
+use crate::sync::Mutex;
 
 pub use commit::{Commit, CommitFuture};
 pub use write::Appended;

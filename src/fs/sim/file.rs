@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::MutexGuard;
 
 use super::disk::{self, Body, Node, Step, SyncResult};
 use super::fault::OpKind;
 use super::sync_failure::SyncFailure;
-use super::{SimFs, State};
+use super::{MutexGuard, SimFs, State};
 use crate::fs::recent::RecentBlocks;
 use crate::fs::{File, Placement, Region};
+use crate::sync::thread;
 
 const EROFS: i32 = 30;
 
@@ -55,7 +55,7 @@ impl SimFile {
         let delay = state.sync_delay;
         drop(state);
         if !delay.is_zero() {
-            std::thread::sleep(delay);
+            thread::sleep(delay);
         }
     }
 }

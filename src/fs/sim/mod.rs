@@ -42,13 +42,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use self::content::Content;
 use self::crash::Cut;
 use self::disk::{Body, Direct, Edit, Node, ROOT, Slot};
 use self::fault::Faults;
 use self::journal::Journal;
+// In a model the disk is not one of those that meet: its lock would multiply their orders, and no thread stops under it.
+#[cfg(casklog_loom)]
+use parking_lot::{Mutex, MutexGuard};
+
+#[cfg(not(casklog_loom))]
+use crate::sync::{Mutex, MutexGuard};
 
 mod content;
 mod crash;
