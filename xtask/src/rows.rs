@@ -24,6 +24,8 @@ pub(crate) enum Run {
     Test(&'static str, &'static str),
     /// The model checks under loom; tier 1 only.
     Loom,
+    /// Whole stores under shuttle. They record figures; tier 1 only, as they need a build of their own.
+    Shuttle,
     /// The model of the protocol, every state of it; tier 1 only.
     Protocol,
     /// Bugs put into a copy of the library, one at a time: see `bugs.rs`. Tier 1 only.
@@ -32,7 +34,7 @@ pub(crate) enum Run {
     Fuzz(&'static str),
 }
 
-use Run::{Bugs, Fuzz, Loom, Protocol, Test};
+use Run::{Bugs, Fuzz, Loom, Protocol, Shuttle, Test};
 
 /// Seconds of each fuzz target in tier 1.
 const FUZZ_SECONDS: &[(&str, u64)] = &[("-max_total_time", 600)];
@@ -117,6 +119,8 @@ pub(crate) const ROWS: &[Row] = &[
         Test("directory", "r30_"), &[("CASKLOG_R30", 1)], ("damaged logs", [0, 50_000])),
     row("loom", "commits, the index, the cache and segments in every order of steps, within bounds",
         Loom, &[], ("models", [0, 0])),
+    row("shuttle", "whole stores under schedules drawn by chance, the power cut at any step",
+        Shuttle, &[("CASKLOG_SHUTTLE", 10_000)], ("schedules", [0, 20_000])),
     row("stateright", "writing, syncing, crashing and recovering, and ways to get it wrong, every state within bounds",
         Protocol, &[("CASKLOG_MODEL_DEEP", 1)], ("models", [0, 0])),
     row("F1-F10", "the corpora of the fuzz targets, replayed",

@@ -43,7 +43,9 @@ impl Effort {
         let seconds = started.elapsed().as_secs_f64();
         let said = String::from_utf8_lossy(&std::fs::read(&log).map_err(|error| error.to_string())?).into_owned();
         let (figures, skipped) = match row.run {
-            Run::Test(..) | Run::Bugs => record::parse(&std::fs::read_to_string(&lines).unwrap_or_default(), row.id)?,
+            Run::Test(..) | Run::Shuttle | Run::Bugs => {
+                record::parse(&std::fs::read_to_string(&lines).unwrap_or_default(), row.id)?
+            }
             Run::Loom | Run::Protocol => (models(&said), Vec::new()),
             Run::Fuzz(_) => (executions(&said, seconds), Vec::new()),
         };
@@ -84,6 +86,12 @@ impl Effort {
             Run::Loom => {
                 command.args(["test", "--release", "--locked", "-p", "casklog", "--lib", "models"]);
                 command.env("RUSTFLAGS", "--cfg casklog_loom").env("CARGO_TARGET_DIR", self.target.join("loom"));
+            }
+            Run::Shuttle => {
+                command.args(["test", "--release", "--locked", "-p", "casklog", "--test", "shuttle", "--"]);
+                command.args(["--test-threads=1", "--nocapture"]).env("CASKLOG_FIGURES", lines);
+                command.env("RUSTFLAGS", "--cfg casklog_shuttle").env("CARGO_TARGET_DIR", self.target.join("shuttle"));
+                switches.for_each(|(name, number)| _ = command.env(name, number.to_string()));
             }
             Run::Bugs => {
                 let program = std::env::current_exe().map_err(|error| error.to_string())?;
