@@ -396,3 +396,50 @@ fn a_reader_beside_goes_on_when_it_is_dropped() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A truncation is lost with its record, and the indexes that it freed were written again: the later one counts, and what
+/// stood above it does not come back. The older one was shown, and the later one counted beside it.
+#[test]
+fn an_index_that_comes_again_is_the_later_one() {
+    for order in [IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential] {
+        comes_again(order);
+    }
+}
+
+fn comes_again(order: IndexOrder) {
+    let options = |sim: &SimFs| on(sim).segment_entries(100).index_order(order);
+    let sim = SimFs::new();
+    let store = options(&sim).open().unwrap();
+    for index in 1..=8 {
+        store.write(index, "old", &index).unwrap();
+    }
+    store.truncate_after(4).unwrap();
+    for index in 5..=6 {
+        store.write(index, "new", &index).unwrap();
+    }
+    let items: Vec<_> = store.log_order().map(|item| item.unwrap()).collect();
+    let from = items.iter().rfind(|item| item.index() == 4).unwrap().position();
+    let to = store.get(5).unwrap().unwrap().position();
+    store.close().unwrap();
+    let whole = sim.read_file(&segment(1)).unwrap();
+    let mut lost = 0;
+    for at in from.offset()..to.offset() {
+        let image = sim.killed();
+        let mut bytes = whole.clone();
+        bytes[at as usize] ^= 1;
+        image.write_file(&segment(1), &bytes);
+        for round in 0..2 {
+            let store = options(&image).recovery(RecoveryMode::Salvage).open().unwrap();
+            lost += u64::from(store.recovery_report().is_damaged());
+            let found: Vec<_> = store.iter().filter_map(Result::ok).collect();
+            assert_eq!(store.len(), found.len() as u64, "{order:?}, byte {at}, open {round}");
+            // Where indexes need not rise, nothing says that those above were gone.
+            let last = if order == IndexOrder::Any { 6 } else { u64::MAX };
+            let keys = found.iter().filter(|entry| (5..=last).contains(&entry.index()));
+            let keys: Vec<_> = keys.map(|entry| (entry.index(), entry.key())).collect();
+            assert_eq!(keys, [(5, &b"new"[..]), (6, b"new")], "{order:?}, byte {at}, open {round}");
+            store.close().unwrap();
+        }
+    }
+    assert!(lost > 20, "{lost}");
+}

@@ -218,10 +218,18 @@ impl Tmp {
 
     /// As [`truncate`](Self::truncate), but only for entries that stand before `offset`.
     pub(crate) fn truncate_before(&self, offset: u32, clip: Clip) {
+        self.retain(|index, at| at >= offset || clip.contains(index));
+    }
+
+    /// Forgets one index.
+    pub(crate) fn remove(&self, index: u64) {
+        self.retain(|other, _| other != index);
+    }
+
+    fn retain(&self, keep: impl Fn(u64, u32) -> bool) {
         let (runs, offsets) = self.to_runs();
         let indexes = runs.iter().flat_map(|run| run.first..=run.last());
-        let kept = indexes.zip(offsets).filter(|(index, at)| *at >= offset || clip.contains(*index));
-        let kept: Vec<(u64, u32)> = kept.collect();
+        let kept: Vec<(u64, u32)> = indexes.zip(offsets).filter(|(index, at)| keep(*index, *at)).collect();
         self.forget(Clip { is_empty: true, ..Clip::ALL });
         kept.into_iter().for_each(|(index, at)| self.insert(index, at));
         self.sweep_keys();

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
+    Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, State, Summary, Tombstone, Trailer, Truncation,
     decode_watermark,
 };
 use crate::index::{Clip, LostRange};
 use crate::log::{Journal, Op};
+use crate::options::IndexOrder;
 use crate::position::Position;
 use crate::segment::{
     DATA_START, Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
@@ -309,12 +310,11 @@ impl Judge<'_> {
         let found = op_of(scanned).map_err(|e| Error::damaged(path, scanned.start.into(), e.to_string()))?;
         match found {
             Found::Op(op) => {
-                match (op, &mut self.open_damage) {
-                    (Op::Put(index), _) => self.bound_damage(index),
-                    (Op::Truncate(truncation), Some(open)) => open.clip.truncate(truncation),
-                    _ => {}
+                let position = Position::new(number, scanned.start);
+                if let Op::Put(index) = op {
+                    self.free(index, position);
                 }
-                self.out.contents.apply(op, &scanned.payload, Position::new(number, scanned.start));
+                self.apply_op(op, &scanned.payload, position);
                 Ok(true)
             }
             Found::Durable(durable) => {
@@ -323,6 +323,27 @@ impl Judge<'_> {
                 Ok(false)
             }
             Found::Nothing => Ok(scanned.record.kind == Kind::Resume),
+        }
+    }
+
+    fn apply_op(&mut self, op: Op, payload: &[u8], position: Position) {
+        match (op, &mut self.open_damage) {
+            (Op::Put(index), _) => self.bound_damage(index),
+            (Op::Truncate(truncation), Some(open)) => open.clip.truncate(truncation),
+            _ => {}
+        }
+        self.out.contents.apply(op, payload, position);
+    }
+
+    /// An index that comes again says that a truncation freed it, and that this is lost: what had it before is older. In a
+    /// log whose indexes rise, what stood above it was gone, too.
+    fn free(&mut self, index: u64, position: Position) {
+        let State { next, order, .. } = self.out.contents.state;
+        if order != IndexOrder::Any && !next.admits(index) {
+            let truncation = index.checked_sub(1).map_or(Truncation::Reset(0), Truncation::After);
+            self.apply_op(Op::Truncate(truncation), &[], position);
+        } else if self.out.contents.tmp.find(index).is_some() {
+            self.out.contents.tmp.remove(index);
         }
     }
 }
