@@ -76,6 +76,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         scanned.batches.into_iter().for_each(|record| log.apply(record));
         log.w = log.w.max(scanned.w);
         log.end = (link.number, scanned.end);
+        log.damaged |= scanned.is_malformed;
         if !scanned.whole {
             break;
         }
@@ -85,7 +86,7 @@ pub fn read(files: &Files, prefix: &str) -> Result<Log, Later> {
         let from = if segment.number == log.end.0 { log.end.1 } else { 0 };
         log.w = log.w.max(segment.evidence(from));
     }
-    log.damaged = missing.is_some() || log.end < log.w;
+    log.damaged |= missing.is_some() || log.end < log.w;
     Ok(log)
 }
 
@@ -101,7 +102,8 @@ impl Log {
             Record::Metadata { key, value: Some(value) } => _ = self.meta.insert(key, value),
             Record::Metadata { key, value: None } => _ = self.meta.remove(&key),
             Record::Head(head) => self.meta = head.meta,
-            Record::Gap { .. } | Record::Watermark(_) | Record::Resume { .. } | Record::Skipped => {}
+            Record::Gap { .. } | Record::Watermark(_) | Record::Resume { .. } | Record::Skipped | Record::Malformed => {
+            }
         }
     }
 }

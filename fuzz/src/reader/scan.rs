@@ -38,6 +38,7 @@ pub(super) enum Record {
     Resume { before: u64, next: u64 },
     Gap { end: u64 },
     Skipped,
+    Malformed,
 }
 
 /// A file of a later version.
@@ -51,6 +52,8 @@ pub(super) struct Scanned {
     pub(super) w: Position,
     /// All up to the known end is good; where none is known, always.
     pub(super) whole: bool,
+    /// A whole batch stands behind the end, and holds a payload that is malformed.
+    pub(super) is_malformed: bool,
 }
 
 /// A record as it stands in the file.
@@ -88,7 +91,7 @@ impl<'a> Segment<'a> {
 
     /// Goes through the batches, up to the known end.
     pub(super) fn scan(&self, known: Option<u64>) -> Result<Scanned, Later> {
-        let mut found = Scanned { batches: Vec::new(), end: 64, w: (0, 0), whole: false };
+        let mut found = Scanned { batches: Vec::new(), end: 64, w: (0, 0), whole: false, is_malformed: false };
         let (mut at, mut number, mut batch, mut gap) = (64, self.log_number, Vec::new(), None);
         let limit = known.map_or(self.bytes.len(), |known| self.bytes.len().min(known as usize));
         while gap.is_some() || at < limit {
@@ -98,7 +101,10 @@ impl<'a> Segment<'a> {
             if laid.bits & 15 == 9 && batch.is_empty() {
                 break;
             }
-            let Some(record) = parse(&laid) else { break };
+            // Malformed is what a batch holds that is there to its end: section 13.
+            let parsed = parse(&laid);
+            let is_malformed = parsed.is_none() && matches!(laid.bits & 15, 1..=5 | 8);
+            let Some(record) = parsed.or(is_malformed.then_some(Record::Malformed)) else { break };
             let alone = matches!(laid.bits & 15, 5 | 6 | 7 | 9 | 12);
             if (laid.bits & 0x40 != 0) != batch.is_empty()
                 || (alone && laid.bits & 0xc0 != 0xc0)
@@ -120,6 +126,10 @@ impl<'a> Segment<'a> {
             batch.push(record);
             at = laid.end;
             if laid.bits & 0x80 != 0 {
+                found.is_malformed = batch.iter().any(|record| matches!(record, Record::Malformed));
+                if found.is_malformed {
+                    break;
+                }
                 found.batches.append(&mut batch);
                 found.end = at as u64;
             }
