@@ -1,6 +1,8 @@
 //! Segment headers and manifest slots.
 
-use casklog::format::{Checksum, HEADER_BYTES, Header, HeaderError, MANIFEST_BYTES, Manifest, SLOT_BYTES};
+use casklog::format::{
+    Checksum, FORMAT_VERSION, HEADER_BYTES, Header, HeaderError, MANIFEST_BYTES, Manifest, SLOT_BYTES,
+};
 use quickcheck::QuickCheck;
 
 use crate::golden::{check, from_hex};
@@ -154,6 +156,40 @@ fn a_slot_with_a_flipped_bit_is_refused_or_says_the_same() {
     let checksum = sum(Checksum::Crc32, &foreign[..88]) as u32;
     foreign[88..92].copy_from_slice(&checksum.to_le_bytes());
     assert_eq!(Manifest::from_slot(&foreign), None);
+}
+
+#[test]
+fn only_a_whole_slot_of_a_later_version_is_called_newer() {
+    let with_version = |version: u16| {
+        let mut slot = manifest().to_slot();
+        slot[8..10].copy_from_slice(&version.to_le_bytes());
+        let checksum = sum(Checksum::Crc32, &slot[..88]) as u32;
+        slot[88..92].copy_from_slice(&checksum.to_le_bytes());
+        slot
+    };
+    for version in [0, 1, FORMAT_VERSION] {
+        assert_eq!(Manifest::newer_version(&with_version(version)), None);
+    }
+    for version in [FORMAT_VERSION + 1, 256, u16::MAX] {
+        let slot = with_version(version);
+        assert_eq!(Manifest::newer_version(&slot), Some(version));
+        for len in 0..SLOT_BYTES {
+            assert_eq!(Manifest::newer_version(&slot[..len]), (len >= 92).then_some(version), "{len} bytes");
+        }
+        // Rot is no version.
+        for bit in 0..8 * 92 {
+            let mut other = slot;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Manifest::newer_version(&other), None, "bit {bit}");
+        }
+    }
+    // Nor is another kind of file.
+    let mut foreign = with_version(FORMAT_VERSION + 1);
+    foreign[0] = b'C';
+    let checksum = sum(Checksum::Crc32, &foreign[..88]) as u32;
+    foreign[88..92].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(Manifest::newer_version(&foreign), None);
+    assert_eq!(Manifest::newer_version(&[0; SLOT_BYTES]), None);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! How records lie in blocks: goldens, and fragments that are not where or what they should be.
 
 use casklog::format::{
-    BLOCK_BYTES, Bad, Checksum, Expect, Framer, Kind, Part, RecordType, block_rest, read_fragment, read_whole,
+    BLOCK_BYTES, Bad, Checksum, Expect, Fragment, Framer, Kind, Part, RecordType, Trusted, block_rest, read_fragment,
+    read_whole, skip_fragment, trust_fragment,
 };
 use quickcheck::QuickCheck;
 
@@ -200,8 +201,36 @@ fn a_whole_record_is_good_only_in_its_place_and_its_log() {
         for length in 0..bytes.len() {
             assert_eq!(read(&bytes[..length], 4096, LOG_NUMBER), None, "{length} bytes");
         }
+        let header = checksum.fragment_header_bytes();
+        let full = frame(checksum, BLOCK_BYTES - 50, ENTRY, &vec![3; 50 - header]);
+        assert_eq!(read(&full, BLOCK_BYTES - 50, LOG_NUMBER), Some((ENTRY, BLOCK_BYTES)), "up to the end of a block");
         let part = frame(checksum, BLOCK_BYTES - 50, ENTRY, &[3; 100]);
         assert_eq!(read(&part, BLOCK_BYTES - 50, LOG_NUMBER), None, "a first fragment");
+    }
+}
+
+/// What is read again without its checksum is read as the first time.
+#[test]
+fn a_trusted_fragment_says_what_it_said_when_it_was_checked() {
+    for checksum in CHECKSUMS {
+        for (type_byte, at) in (0..=255u8).zip((64..).step_by(97)) {
+            let previous = (type_byte & 0x20 != 0).then_some(77);
+            let forged = Forged { checksum, at, type_byte, log_number: LOG_NUMBER, previous };
+            let payload = vec![type_byte; usize::from(type_byte) * 3];
+            let (bytes, _) = forged.bytes(&payload);
+            let (trusted, end) = (trust_fragment(checksum, &bytes), skip_fragment(checksum, &bytes, at));
+            match read_fragment(checksum, &bytes, at, Expect::Exact(LOG_NUMBER), previous) {
+                Ok(Fragment { record, part, end: read_end, .. }) => {
+                    let expected = Trusted { kind: record.kind, part, payload_bytes: payload.len() };
+                    assert_eq!((trusted, end), (Some(expected), Some(read_end)), "{type_byte:#x}");
+                }
+                Err(why) => assert_eq!((why, trusted, end), (Bad::Unknown(type_byte & 15), None, None)),
+            }
+            let header = checksum.fragment_header_bytes();
+            assert_eq!(trust_fragment(checksum, &bytes[..header - 1]), None);
+            assert_eq!(skip_fragment(checksum, &bytes[..header - 1], at), None);
+            assert_eq!(skip_fragment(checksum, &bytes, u32::MAX - 1), None, "an end that no file has");
+        }
     }
 }
 

@@ -71,6 +71,11 @@ fn check(footer: &Footer, checksum: Checksum, data_end: u32) {
         assert!(payload[page.holds as usize..].iter().all(|byte| *byte == 0), "{what}");
         let from = &bytes[(page.at - data_end) as usize..];
         assert_eq!(page.read(from, checksum, LOG_NUMBER), Ok(payload.as_slice()), "{what}");
+        let Page { before, holds, .. } = *page;
+        for stream_at in [0, before.saturating_sub(1), before, before + holds / 2, before + holds, u32::MAX] {
+            let is_there = (before..before + holds).contains(&stream_at);
+            assert_eq!(page.holds_stream(stream_at), is_there, "{what}: {stream_at} in {page:?}");
+        }
     }
     // Behind the pages stands the trailer, or what fills the block before it.
     let behind = &fragments[pages.len()..fragments.len() - 1];
@@ -85,6 +90,7 @@ fn check(footer: &Footer, checksum: Checksum, data_end: u32) {
         slot == Some((page, from)) && bytes.get(from..from + number.len()) == Some(number)
     };
     for (place, offset) in (0..).zip(&footer.offsets) {
+        assert_eq!(trailer.offset_start(place), field(80) + 4 * place, "{what}");
         let slot = trailer.offset_slot(checksum, place);
         assert!(is_at(slot, field(80) + 4 * place, &offset.to_le_bytes()), "{what}: {place} in {slot:?}");
     }

@@ -291,3 +291,14 @@ fn an_index_takes_its_shortest_form() {
     check("the worked example", &Value::Watermark(position(1, 300)).encode(), "9201cd012c");
     let _ = Checksum::default();
 }
+
+#[test]
+fn the_next_index_admits_itself_and_what_is_above() {
+    assert_eq!((Next::behind(0), Next::behind(6)), (Next::At(1), Next::At(7)));
+    assert_eq!((Next::behind(u64::MAX - 1), Next::behind(u64::MAX)), (Next::At(u64::MAX), Next::Exhausted));
+    for index in [0, 6, 7, 8, u64::MAX] {
+        assert!(Next::Unset.admits(index), "the first write chooses");
+        assert_eq!(Next::At(7).admits(index), index >= 7, "{index}");
+        assert!(!Next::Exhausted.admits(index), "there is no index behind the last");
+    }
+}
