@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use casklog::fs::Fs;
-use casklog::fs::sim::SimFs;
+use casklog::fs::sim::{Fault, OpKind, SimFs};
 use casklog::{Error, Options, RecoveryMode, Store, SyncPolicy, UnsafeRecover};
 
 const DIR: &str = "/log";
@@ -231,6 +231,43 @@ fn a_crash_at_any_step_leaves_the_old_or_the_new_segment_and_a_rerun_completes()
         }
     }
     assert!(states > 20, "{states}");
+}
+
+/// A call that fails is no damage: no good segment is dropped for it.
+#[test]
+fn a_call_that_fails_at_any_step_is_an_error_and_a_rerun_completes() {
+    const EIO: i32 = 5;
+    let damaged = filled();
+    flip(&damaged, &segment(3), 300);
+    let whole = damaged.read_file(&segment(3));
+    let mut errors = 0;
+    for kind in OpKind::CALLS {
+        for nth in 1.. {
+            let sim = damaged.killed();
+            sim.inject(Fault::new(kind, EIO).nth(nth));
+            let outcome = on(&sim).unsafe_recover();
+            if sim.faults_hit() == 0 {
+                assert_eq!(outcome.unwrap(), [segment(3)]);
+                break;
+            }
+            let what = format!("{kind:?} {nth}");
+            match &outcome {
+                Ok(dropped) => assert_eq!(*dropped, [segment(3)], "{what}"),
+                Err(Error::Io { source, .. }) => assert_eq!(source.raw_os_error(), Some(EIO), "{what}"),
+                Err(other) => panic!("{what}: {other:?}"),
+            }
+            errors += u64::from(outcome.is_err());
+            sim.clear_faults();
+            on(&sim).unsafe_recover().unwrap();
+            let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+            check(&store, &[3]);
+            store.close().unwrap();
+            let folder = Path::new(DIR).join("segment_quarantine");
+            let kept = sim.list(&folder).unwrap();
+            assert!(kept.iter().any(|entry| sim.read_file(&folder.join(&entry.name)) == whole), "{what}");
+        }
+    }
+    assert!(errors > 20, "{errors}");
 }
 
 /// A lost segment's truncations stand in the next head stamp too: what it had truncated must not come back when the log

@@ -1,7 +1,7 @@
 //! After Backbone81: headers that cannot be used, widths of numbers, reading and writing apart.
 
 use casklog::fs::sim::SimFs;
-use casklog::{Error, IndexOrder};
+use casklog::{Error, IndexOrder, RecoveryMode};
 
 use crate::common::*;
 
@@ -84,6 +84,41 @@ fn each_header_that_cannot_be_used_is_an_error_of_its_own() {
         messages.sort();
         messages.dedup();
         assert_eq!(messages.len(), cases.len() - 1, "only empty and short read the same: {messages:#?}");
+    }
+}
+
+/// A record whose checksum holds and whose kind nobody knows is of a later version: nothing is damaged, and nothing may be
+/// made of it.
+#[test]
+fn a_record_of_a_kind_that_is_not_known_is_refused_and_left_alone() {
+    let fs = two_segments();
+    let reader = sim(&fs).open_read_only().unwrap();
+    let entries: Vec<_> = reader.iter().map(|entry| entry.unwrap().position()).collect();
+    drop(reader);
+    for (position, kind) in entries.into_iter().flat_map(|position| [(position, 10), (position, 11)]) {
+        let fs = two_segments();
+        let (path, at) = (sim_segment(position.segment()), position.offset() as usize);
+        let mut bytes = fs.read_file(&path).unwrap();
+        let end = at + 11 + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+        bytes[at + 6] = bytes[at + 6] & 0xf0 | kind;
+        let covered = [&bytes[at + 11..end], &bytes[at + 4..at + 11], &(at as u64).to_le_bytes()].concat();
+        bytes[at..at + 4].copy_from_slice(&casklog_crc(&covered).to_le_bytes());
+        fs.write_file(&path, &bytes);
+        let before = fs.killed();
+        let modes = [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage];
+        // A sealed segment is read at open in `Strict` alone.
+        let read_in = if position.segment() == 1 { &modes[..1] } else { &modes[..] };
+        for mode in read_in.iter().copied() {
+            for outcome in [
+                sim(&fs).recovery(mode).open().map(drop),
+                sim(&fs).recovery(mode).open_read_only().map(drop),
+                sim(&fs).recovery(mode).unsafe_recover().map(drop),
+            ] {
+                let is_refused = matches!(&outcome, Err(Error::Unsupported { path: found, .. }) if *found == path);
+                assert!(is_refused, "{position:?}, kind {kind}, {mode:?}: {outcome:?}");
+            }
+        }
+        assert!(before.same_bytes(&fs), "nothing of a newer version is touched");
     }
 }
 

@@ -261,3 +261,72 @@ fn a_batch_cut_at_any_byte_is_there_as_a_whole_or_not_at_all() {
         }
     }
 }
+
+/// Iterators and single reads of files that were cut after they were opened: what is left is read, the rest is damage.
+#[test]
+fn a_file_that_is_cut_under_an_open_log_is_damage_and_nothing_else() {
+    let fs = SimFs::new();
+    let store = sim(&fs).segment_entries(10).open().unwrap();
+    write_each(&store, 1..=25);
+    let path = sim_segment(2);
+    let starts: Vec<usize> =
+        (11..=20).map(|index| store.get(index).unwrap().unwrap().position().offset() as usize).collect();
+    store.close().unwrap();
+    let whole = fs.read_file(&path).unwrap();
+    for (index, start) in (11..).zip(&starts) {
+        for cut in [*start, start + 1, start + 15] {
+            let fs = fs.killed();
+            let store = sim(&fs).cache_bytes(0).open().unwrap();
+            fs.write_file(&path, &whole[..cut]);
+            for found in 1..=25 {
+                match store.get(found) {
+                    Ok(Some(_)) if !(index..=20).contains(&found) => assert_entry(&store, found),
+                    Err(Error::Damaged { path: at, .. }) if (11..=20).contains(&found) => assert_eq!(at, path),
+                    other => panic!("{found} of a file cut at {cut}, before {index}: {other:?}"),
+                }
+            }
+            let shown: Vec<_> = store.iter().collect();
+            assert!(shown.iter().any(|entry| matches!(entry, Err(Error::Damaged { .. }))), "cut at {cut}");
+            let live: Vec<u64> = shown.iter().flatten().map(casklog::Entry::index).collect();
+            assert!(live.iter().all(|found| !(index..=20).contains(found)), "{live:?}, cut at {cut}");
+        }
+    }
+}
+
+/// The rest of a block that is too small for a header is zero. No checksum covers it.
+#[test]
+fn what_stands_in_the_rest_of_a_block_is_damage_too() {
+    const BLOCK: u64 = 32 << 10;
+    for rest in 1..=10 {
+        let fs = SimFs::new();
+        let store = sim(&fs).open().unwrap();
+        let mut tail = || {
+            let index = store.append("key", &[0u8; 300].as_slice()).unwrap().index;
+            (index, store.stats().tail.offset())
+        };
+        let ((_, before), (_, behind)) = (tail(), tail());
+        while BLOCK - store.stats().tail.offset() > 2000 {
+            store.append("key", &[0u8; 300].as_slice()).unwrap();
+        }
+        let room = BLOCK - store.stats().tail.offset() - rest;
+        let bytes = vec![0u8; (300 + room - (behind - before)) as usize];
+        store.append("key", &bytes.as_slice()).unwrap();
+        assert_eq!(store.stats().tail.offset(), BLOCK - rest);
+        let last = store.append("key", "behind").unwrap().index;
+        store.close().unwrap();
+        let found = fs.killed();
+        let store = sim(&found).recovery(RecoveryMode::Strict).open().unwrap();
+        assert_eq!(store.get(last).unwrap().unwrap().value::<String>().unwrap(), "behind");
+        drop(store);
+        for at in BLOCK - rest..BLOCK {
+            let fs = fs.killed();
+            let mut bytes = fs.read_file(&sim_segment(1)).unwrap();
+            assert_eq!(bytes[at as usize], 0);
+            bytes[at as usize] = 1;
+            fs.write_file(&sim_segment(1), &bytes);
+            let outcome = sim(&fs).recovery(RecoveryMode::Strict).open();
+            let is_noticed = matches!(&outcome, Err(Error::Damaged { path, .. }) if *path == sim_segment(1));
+            assert!(is_noticed, "byte {at}, rest {rest}: {outcome:?}");
+        }
+    }
+}

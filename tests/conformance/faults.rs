@@ -111,6 +111,37 @@ fn a_commit_whose_sync_fails_says_so_by_every_way_of_asking() {
     assert!(matches!(receiver.recv().unwrap(), Err(Error::Failed { .. })));
 }
 
+/// Those who asked before the sync failed, not after it; who asked for what was durable by then hears nothing of it.
+#[test]
+fn who_waits_for_a_commit_is_told_that_its_sync_failed() {
+    // X10
+    let fs = SimFs::new();
+    let store = sim(&fs).background(true).sync(SyncPolicy::None).open().unwrap();
+    write_each(&store, [1]);
+    store.sync().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    fs.set_sync_delay(Duration::from_millis(50));
+    let mut commits = Vec::new();
+    for (index, fails) in [(2, false), (3, true)] {
+        if fails {
+            fs.inject(Fault::new(OpKind::Sync, EIO).on(".log"));
+        }
+        let commit = store.submit(index, "k", "v").unwrap();
+        let sender = sender.clone();
+        commit.clone().on_durable(move |outcome| sender.send((index, outcome)).unwrap());
+        assert_eq!(store.sync().is_err(), fails, "{index}");
+        commits.push(commit);
+    }
+    let told = || receiver.recv_timeout(Duration::from_secs(20)).expect("everybody is told");
+    assert!(matches!(told(), (2, Ok(()))));
+    let (index, outcome) = told();
+    assert!(index == 3 && matches!(outcome, Err(Error::Failed { .. })), "{index}: {outcome:?}");
+    assert_eq!(commits.iter().map(casklog::Commit::is_durable).collect::<Vec<_>>(), [true, false]);
+    assert!(commits[0].wait().is_ok() && commits[1].wait().is_err());
+    store.close().unwrap_err();
+    assert!(receiver.try_recv().is_err(), "nobody is told twice");
+}
+
 #[test]
 fn a_failed_write_stops_the_store_and_takes_nothing_acknowledged() {
     // X10
