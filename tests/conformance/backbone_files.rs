@@ -91,6 +91,7 @@ fn each_header_that_cannot_be_used_is_an_error_of_its_own() {
 /// made of it.
 #[test]
 fn a_record_of_a_kind_that_is_not_known_is_refused_and_left_alone() {
+    // B08, neighbours
     let fs = two_segments();
     let reader = sim(&fs).open_read_only().unwrap();
     let entries: Vec<_> = reader.iter().map(|entry| entry.unwrap().position()).collect();

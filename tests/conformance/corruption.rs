@@ -265,6 +265,7 @@ fn a_batch_cut_at_any_byte_is_there_as_a_whole_or_not_at_all() {
 /// Iterators and single reads of files that were cut after they were opened: what is left is read, the rest is damage.
 #[test]
 fn a_file_that_is_cut_under_an_open_log_is_damage_and_nothing_else() {
+    // X01, neighbours
     let fs = SimFs::new();
     let store = sim(&fs).segment_entries(10).open().unwrap();
     write_each(&store, 1..=25);
@@ -296,6 +297,7 @@ fn a_file_that_is_cut_under_an_open_log_is_damage_and_nothing_else() {
 /// The rest of a block that is too small for a header is zero. No checksum covers it.
 #[test]
 fn what_stands_in_the_rest_of_a_block_is_damage_too() {
+    // X01, neighbours
     const BLOCK: u64 = 32 << 10;
     for rest in 1..=10 {
         let fs = SimFs::new();

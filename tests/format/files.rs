@@ -62,6 +62,12 @@ fn a_header_with_a_flipped_bit_is_refused() {
         assert_eq!(Header::from_bytes(&bytes[..len]), Err(HeaderError::Short));
     }
     assert_eq!(Header::from_bytes(&[0; 64]), Err(HeaderError::Zeros));
+    // Rot is not taken for a newer version, whose files are left alone.
+    for rot in
+        [HeaderError::Short, HeaderError::Zeros, HeaderError::Magic, HeaderError::Checksum, HeaderError::Number(0)]
+    {
+        assert!(!rot.is_newer(), "{rot}");
+    }
 }
 
 #[test]

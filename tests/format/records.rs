@@ -292,6 +292,31 @@ fn an_index_takes_its_shortest_form() {
     let _ = Checksum::default();
 }
 
+/// Entries are read in two ways, a quick one for what this crate writes and one for any MessagePack.
+#[test]
+fn an_entry_reads_the_same_however_its_head_is_coded() {
+    let indexes = [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000, u64::from(u32::MAX), 1 << 32, u64::MAX];
+    // The value is all that is left, whether it is one object or not.
+    let values: [&[u8]; 6] = [b"", b"\x01", b"\xc0\xc0", b"\xc1", b"\xa3ab", &[0x93; 300]];
+    for (index, key_bytes) in
+        indexes.into_iter().flat_map(|index| [(index, 0), (index, 255), (index, 256), (index, 70_000)])
+    {
+        let key = vec![b'k'; key_bytes];
+        let mut usual = Vec::new();
+        EntryRecord::encode_head(&mut usual, index, &key);
+        let wide = [&[0xdc, 0, 3, 0xcf][..], &index.to_be_bytes(), &[0xc6], &(key_bytes as u32).to_be_bytes(), &key];
+        for head in [usual, wide.concat()] {
+            for value in values {
+                let payload = [&head, value].concat();
+                assert_eq!(EntryRecord::decode(&payload), Ok(EntryRecord { index, key: &key, value }));
+            }
+            for short in [0, 1, head.len() / 2, head.len() - 1] {
+                assert!(EntryRecord::decode(&head[..short]).is_err(), "{index}, {short} bytes");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_next_index_admits_itself_and_what_is_above() {
     assert_eq!((Next::behind(0), Next::behind(6)), (Next::At(1), Next::At(7)));
