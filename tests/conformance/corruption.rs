@@ -302,7 +302,7 @@ fn what_stands_in_the_rest_of_a_block_is_damage_too() {
     for rest in 1..=10 {
         let fs = SimFs::new();
         let store = sim(&fs).open().unwrap();
-        let mut tail = || {
+        let tail = || {
             let index = store.append("key", &[0u8; 300].as_slice()).unwrap().index;
             (index, store.stats().tail.offset())
         };
