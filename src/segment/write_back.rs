@@ -62,7 +62,8 @@ pub(crate) fn write_back(kept: Kept<'_>) -> Result<u64> {
 
 /// Up to `to`, or to the end of the file.
 fn read(file: &dyn File, path: &Path, from: u32, to: u32) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; (to - from) as usize];
+    let size = file.size().map_err(|e| Error::io("read the size of", path, e))?;
+    let mut bytes = vec![0; u64::from(to).min(size).saturating_sub(from.into()) as usize];
     let read = file.read_at(&mut bytes, from.into()).map_err(|e| Error::io("read", path, e))?;
     bytes.truncate(read);
     Ok(bytes)
