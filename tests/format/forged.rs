@@ -143,6 +143,9 @@ fn a_footer_that_contradicts_itself_is_refused() {
     let section = |section: usize| Parts::good().number(start_at(section)) as usize;
     footer("an unknown truncation", &|parts| parts.stream[section(TRUNCATIONS)] = 3);
     footer("an offset behind the records", &|parts| parts.stream[section(OFFSETS) + 1] = 0x10);
+    footer("an offset right behind the records", &|parts| {
+        parts.stream[section(OFFSETS)..][..4].copy_from_slice(&DATA_END.to_le_bytes());
+    });
     footer("a place that no member has", &|parts| parts.stream[section(KEYS) + 8] = 6);
     footer("hashes that do not ascend", &|parts| parts.stream[section(KEYS) + 7] = 0xff);
     footer("places of a hash that do not ascend", &|parts| parts.stream[section(KEYS) + 4 * 12 + 8] = 4);
