@@ -209,6 +209,28 @@ fn a_whole_record_is_good_only_in_its_place_and_its_log() {
     }
 }
 
+/// Where nothing was placed stands a header of zeros, whatever follows; one bit that is set makes it something else.
+#[test]
+fn only_a_header_of_zeros_is_called_zeros() {
+    for checksum in CHECKSUMS {
+        let header = checksum.fragment_header_bytes();
+        for rest in [0, 1, 100] {
+            let mut bytes = vec![0; header];
+            bytes.resize(header + rest, 7);
+            for expect in [Expect::Exact(LOG_NUMBER), Expect::Exact(0), Expect::File(LOG_NUMBER)] {
+                assert_eq!(read_fragment(checksum, &bytes, 4096, expect, None), Err(Bad::Zeros));
+                for bit in 0..8 * header {
+                    let mut other = bytes.clone();
+                    other[bit / 8] ^= 1 << (bit % 8);
+                    let found = read_fragment(checksum, &other, 4096, expect, None);
+                    assert!(!matches!(found, Ok(_) | Err(Bad::Zeros)), "bit {bit}: {found:?}");
+                }
+            }
+            assert_eq!(read_whole(checksum, &bytes, 4096, 0), None);
+        }
+    }
+}
+
 /// What is read again without its checksum is read as the first time.
 #[test]
 fn a_trusted_fragment_says_what_it_said_when_it_was_checked() {
