@@ -4,6 +4,8 @@
 //! acknowledged. A fragment counts when its checksum holds, which covers its own offset, and the upper half of its log
 //! number is the file's; so neither stale bytes nor a value that holds log bytes can forge one.
 
+use memchr::memmem;
+
 use crate::error::Result;
 use crate::format::{BLOCK_BYTES, Expect, Header, Kind, Part, RecordType, block_rest, decode_watermark, read_fragment};
 use crate::position::Position;
@@ -26,6 +28,7 @@ pub(crate) fn next_fragment(window: &mut Window, header: &Header, from: u32) -> 
     let header_bytes = header.checksum.fragment_header_bytes();
     // The upper half of the log number: the last two bytes of a fragment header.
     let mark = ((header.log_number >> 16) as u16).to_le_bytes();
+    let finder = memmem::Finder::new(&mark);
     let mut at = from;
     while u64::from(at) < window.size() {
         let rest = block_rest(at) as usize;
@@ -33,10 +36,14 @@ pub(crate) fn next_fragment(window: &mut Window, header: &Header, from: u32) -> 
         if block.is_empty() {
             break;
         }
-        for skip in 0..block.len().saturating_sub(header_bytes - 1) {
+        let marks = block.get(header_bytes - 2..).unwrap_or_default();
+        let mut next = 0;
+        while let Some(ahead) = finder.find(&marks[next..]) {
+            let skip = next + ahead;
+            next = skip + 1;
             let bytes = &block[skip..];
-            let is_marked = bytes[header_bytes - 2..header_bytes] == mark && bytes[sum_bytes + 2] != 0;
-            if !is_marked {
+            // No part of a record has the number zero.
+            if bytes[sum_bytes + 2] == 0 {
                 continue;
             }
             let here = at + skip as u32;
