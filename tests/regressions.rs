@@ -182,14 +182,14 @@ fn the_age_of_a_segment_counts_from_its_last_write_after_a_reopen_too() {
     let dir = tempfile::tempdir().unwrap();
     let store = Options::new(dir.path()).open().unwrap();
     store.write(1, "k", &1).unwrap();
-    std::thread::sleep(ms(2500));
+    std::thread::sleep(ms(1250));
     store.write(2, "k", &2).unwrap();
     store.rotate().unwrap();
     store.write(3, "k", &3).unwrap();
     store.close().unwrap();
     let wrote = Instant::now();
-    let store = Options::new(dir.path()).max_age(ms(2000)).open().unwrap();
-    while wrote.elapsed() < ms(900) {
+    let store = Options::new(dir.path()).max_age(ms(1000)).open().unwrap();
+    while wrote.elapsed() < ms(450) {
         assert!(store.contains(2), "removed {:?} after it was written", wrote.elapsed());
         std::thread::sleep(ms(20));
     }

@@ -130,7 +130,7 @@ fn a_lost_last_segment_stays_missed_whatever_is_written_behind_it() {
 /// A crash at any moment of it loses neither what salvage wrote nor the knowledge of what is lost.
 #[test]
 fn a_crash_while_salvage_writes_on_forgets_nothing() {
-    for how in LOSSES {
+    let forgets_nothing = |how| {
         let damaged = filled();
         lose(&damaged, LAST, how);
         let sim = damaged.killed();
@@ -154,7 +154,9 @@ fn a_crash_while_salvage_writes_on_forgets_nothing() {
                 is_missed(&image, LAST, how);
             }
         }
-    }
+    };
+    std::thread::scope(|scope| LOSSES.map(|how| scope.spawn(move || forgets_nothing(how))).map(|thread| thread.join()))
+        .map(Result::unwrap);
 }
 
 /// What recovery removes above the end of the log is never the lost segment: its number is not above the end.

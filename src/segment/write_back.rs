@@ -50,9 +50,10 @@ pub(crate) fn write_back(kept: Kept<'_>) -> Result<u64> {
     let bytes = read_checked(&kept)?;
     file.sync().map_err(|e| Error::io("sync", path, e))?;
     file.drop_cache(start.into());
-    let mut written = write_missing(&**file, path, start, &durable, BLOCK_BYTES)?;
+    let block = if sync_align == 0 { BLOCK_BYTES } else { sync_align };
+    let mut written = write_missing(&**file, path, start, &durable, block)?;
     if sync_align != 0 {
-        written += write_missing(&**file, path, from, &bytes, sync_align)?;
+        written += write_missing(&**file, path, from, &bytes, block)?;
     } else if !bytes.is_empty() {
         file.write_at(&bytes, from.into()).map_err(|e| Error::io("write back", path, e))?;
         written += bytes.len() as u64;

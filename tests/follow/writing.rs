@@ -278,7 +278,7 @@ fn a_follower_that_is_too_slow_ends_with_one_error_only() {
             overtaken
         }
     });
-    write(&store, 41..=4000, 1);
+    write(&store, 41..=1600, 1);
     is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     following.join().unwrap();
     eventually("retention comes to its end", || store.segments().len() <= 3);
