@@ -143,9 +143,13 @@ impl GapSegment {
                 return Err(Error::damaged(path, 0, "nothing is known of what stood before it"));
             }
         };
-        // As far as records are known to have stood in it.
+        // As far as records are known to have stood in it: by the next head stamp, or, where that is lost, as far as it
+        // was read.
+        let behind = chain.get(place + 1).and_then(|link| judgement.holes.iter().find(|h| h.number == link.number()));
+        let read_to = behind.filter(|_| start.is_none()).and_then(|hole| hole.predecessor);
         let own_end = if durable.segment_number() == number { durable.offset32() } else { HEADER_BYTES };
-        let reached = next.and_then(|stamp| stamp.predecessor).map_or(own_end, |p: Predecessor| p.end);
+        let known_end = next.and_then(|stamp| stamp.predecessor).or(read_to);
+        let reached = known_end.map_or(own_end, |p: Predecessor| p.end);
         let end = start.map_or(reached, |start| start.end);
         // Behind the last segment nobody names them: then those that could be read.
         let truncations = match next {

@@ -50,6 +50,30 @@ fn a_segment_that_an_older_slot_does_not_know_stays() {
     store.close().unwrap();
 }
 
+/// Recovery makes durable what it read, and the manifest says so, where that is a new one, too: what is bad afterwards
+/// is no torn tail.
+#[test]
+fn what_was_read_without_a_manifest_is_known_to_be_durable() {
+    let sim = SimFs::new();
+    let store = on(&sim).sync(SyncPolicy::None).open().unwrap();
+    for index in 1..=3 {
+        store.write(index, "k", &index).unwrap();
+    }
+    let last = store.write(4, "k", &4).unwrap().offset() as usize;
+    let image = sim.killed();
+    assert!(image.remove_file(Path::new(MANIFEST)));
+    let store = on(&image).sync(SyncPolicy::None).open().unwrap();
+    assert!(store.recovery_report().is_manifest_lost && store.len() == 4);
+    let image = image.killed();
+    let path = Path::new("/log/segment_00000000000000000001.log");
+    let mut bytes = image.read_file(path).unwrap();
+    bytes[last..].fill(0);
+    image.write_file(path, &bytes);
+    let found = on(&image).open();
+    assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
+    store.close().unwrap();
+}
+
 /// The manifest knows which files were there: one that is gone, or whose header rots, is missed, also where the log
 /// before it ends above all that says what was durable. Otherwise acknowledged entries would go without a word.
 #[test]

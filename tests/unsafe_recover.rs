@@ -150,6 +150,57 @@ fn a_damaged_head_stamp_costs_that_segment_only() {
     }
 }
 
+/// Where its footer is bad, too, its records are read one by one, and what they truncate is taken from them.
+#[test]
+fn a_damaged_record_and_a_damaged_footer_cost_that_segment_only() {
+    for number in 1..SEGMENTS {
+        let damage = |sim: &SimFs| {
+            let path = segment(number);
+            flip(sim, &path, 300);
+            let length = sim.read_file(&path).unwrap().len();
+            flip(sim, &path, length - 20);
+        };
+        recovers(damage, &[number]);
+    }
+}
+
+/// The head stamp behind it would say what it truncates. Where that is lost as well, what was read of it does.
+#[test]
+fn what_a_damaged_segment_truncated_stays_so_where_no_head_stamp_tells() {
+    let damage = |sim: &SimFs| {
+        flip(sim, &segment(3), 400);
+        flip(sim, &segment(4), 80);
+    };
+    recovers(damage, &[3, 4]);
+}
+
+/// How many entries it had is known to nobody: as many count as lost as it had room for, and no more.
+#[test]
+fn all_that_may_have_stood_in_a_last_segment_is_lost() {
+    let sim = SimFs::new();
+    let store = on(&sim).segment_entries(1000).open().unwrap();
+    for index in 1..=10 {
+        store.write(index, "k", &index).unwrap();
+    }
+    store.rotate().unwrap();
+    for index in 11..=500 {
+        store.write(index, "k", &index).unwrap();
+    }
+    let end = store.stats().tail.offset();
+    store.close().unwrap();
+    flip(&sim, &segment(2), 20);
+    on(&sim).unsafe_recover().unwrap();
+    let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+    for index in 11..=500 {
+        assert!(matches!(store.get(index), Err(Error::Lost { segment: 2 })), "{index}: {:?}", store.get(index));
+    }
+    let gap = &store.recovery_report().gaps[0];
+    let (first, last) = gap.indexes.unwrap();
+    assert!(first == 11 && (500..=end).contains(&last), "{gap:?}");
+    assert!(store.get(last + 1).unwrap().is_none());
+    store.close().unwrap();
+}
+
 #[test]
 fn several_damaged_segments_are_dropped_together() {
     let damage = |sim: &SimFs| {

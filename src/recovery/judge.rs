@@ -99,8 +99,10 @@ impl Judgement {
 #[derive(Debug)]
 pub(crate) struct HoleStart {
     pub(crate) number: u32,
-    predecessor: Option<Predecessor>,
+    pub(crate) predecessor: Option<Predecessor>,
     state: State,
+    /// Those that were read in its predecessor.
+    truncations: Vec<TruncationAt>,
     meta: Meta,
     /// Where the segment counts as ended: where the next head stamp says. Where none does, not before W, and not before
     /// what may have to take its place: a gap is read only where it begins before the end of its segment.
@@ -108,15 +110,18 @@ pub(crate) struct HoleStart {
 }
 
 impl HoleStart {
-    fn new(number: u32, predecessor: Option<Predecessor>, contents: &Contents) -> Self {
+    fn new(number: u32, before: &Judgement) -> Self {
+        let Judgement { end: predecessor, contents, .. } = before;
+        let truncations = predecessor.map_or(Vec::new(), |end| before.truncations_of(end.number));
         let meta = contents.meta.read().clone();
-        HoleStart { number, predecessor, state: contents.state, meta, end: 0 }
+        HoleStart { number, predecessor: *predecessor, state: contents.state, truncations, meta, end: 0 }
     }
 
     /// The head stamp of a segment in its place.
     pub(crate) fn stamp(&self, durable: Position, time_ms: u64) -> HeadStamp {
-        let (predecessor, state, meta) = (self.predecessor, self.state, self.meta.clone());
-        HeadStamp { predecessor, durable, state, truncations: Vec::new(), meta, time_ms }
+        let HoleStart { predecessor, state, truncations, meta, .. } = self;
+        let (truncations, meta) = (truncations.clone(), meta.clone());
+        HeadStamp { predecessor: *predecessor, durable, state: *state, truncations, meta, time_ms }
     }
 
     /// No head stamp made for its place, with a gap behind it, reaches further.
@@ -242,7 +247,7 @@ impl Judge<'_> {
         if self.rules.on_damage == OnDamage::Stop {
             return Ok(false);
         }
-        let mut start = HoleStart::new(number, self.out.end, &self.out.contents);
+        let mut start = HoleStart::new(number, &self.out);
         // Nobody knows the log number in force at its end.
         let kept = || Predecessor { number, log_number: 0, end: to.max(start.replacement_end()) };
         let end = known_end.unwrap_or_else(kept);
