@@ -70,8 +70,6 @@ pub(crate) struct Evidence {
     pub(crate) durable: Option<Position>,
     /// Whether any piece of a footer was found.
     pub(crate) footer: bool,
-    /// Whether any fragment at all was found.
-    pub(crate) records: u64,
 }
 
 /// Searches a whole file from `from` on.
@@ -79,7 +77,6 @@ pub(crate) fn evidence(window: &mut Window, header: &Header, from: u32) -> Resul
     let mut evidence = Evidence::default();
     let mut at = from;
     while let Some(found) = next_fragment(window, header, at)? {
-        evidence.records += 1;
         evidence.footer |= found.record.kind == Kind::Footer;
         evidence.durable = evidence.durable.max(found.watermark);
         // Fragments do not overlap, but what was found may be a stale one inside a younger: try every offset.
