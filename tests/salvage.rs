@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use casklog::fs::sim::SimFs;
-use casklog::{Error, IndexOrder, Options, RecoveryMode, Store, SyncPolicy};
+use casklog::{Batch, Error, IndexOrder, Options, RecoveryMode, Store, SyncPolicy};
 
 /// The last segment of [`filled`].
 const LAST: u64 = 3;
@@ -447,4 +447,59 @@ fn comes_again(order: IndexOrder) {
         }
     }
     assert!(lost > 20, "{lost}");
+}
+
+/// A resume record tells the log number of what stands behind it. Where it is lost, that is read by the number it bears.
+#[test]
+fn what_stands_behind_a_lost_resume_record_is_read() {
+    let sim = SimFs::new();
+    // Without a watermark in front of the first entry behind it.
+    let open = |sim: &SimFs| on(sim).segment_entries(100).sync(SyncPolicy::None);
+    let store = open(&sim).open().unwrap();
+    for index in 1..=5 {
+        store.write(index, "k", &index).unwrap();
+    }
+    let sim = sim.killed();
+    let store = open(&sim).open().unwrap();
+    let resume_end = store.recovery_report().end.offset() as usize;
+    for index in 6..=9 {
+        store.write(index, "k", &index).unwrap();
+    }
+    store.close().unwrap();
+    let mut bytes = sim.read_file(&segment(1)).unwrap();
+    bytes[resume_end - 1] ^= 1;
+    sim.write_file(&segment(1), &bytes);
+
+    let damaged = open(&sim).open();
+    assert!(matches!(damaged, Err(Error::Damaged { at, .. }) if at < resume_end as u64), "{damaged:?}");
+    for _ in 0..2 {
+        let store = open(&sim).recovery(RecoveryMode::Salvage).cache_bytes(0).open().unwrap();
+        for index in 1..=9 {
+            assert_eq!(store.get(index).unwrap().map(|entry| entry.value::<u64>().unwrap()), Some(index));
+        }
+        let seen = store.iter().filter_map(Result::ok).map(|entry| entry.index());
+        assert!(seen.eq(1..=9));
+        store.close().unwrap();
+    }
+}
+
+/// Where it is bad, and why, and not where the batch begins that is bad in its midst.
+#[test]
+fn the_place_of_damage_is_that_of_the_bad_record() {
+    let sim = SimFs::new();
+    let store = on(&sim).segment_entries(100).open().unwrap();
+    let mut batch = Batch::new();
+    for index in 1..=3 {
+        batch.put(index, "k", &index).unwrap();
+    }
+    let positions = store.write_batch(&batch).unwrap();
+    store.close().unwrap();
+    let at = positions[1].offset();
+    let mut bytes = sim.read_file(&segment(1)).unwrap();
+    bytes[at as usize + 12] ^= 1;
+    sim.write_file(&segment(1), &bytes);
+    match on(&sim).open() {
+        Err(Error::Damaged { at: said, reason, .. }) => assert_eq!((said, &reason[..]), (at, "bad checksum")),
+        other => panic!("{other:?}"),
+    }
 }
