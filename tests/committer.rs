@@ -29,6 +29,16 @@ fn ticks() -> u64 {
     [11, 12].iter().map(|place| fields[*place].parse::<u64>().expect("a number")).sum()
 }
 
+/// How often its threads have gone to sleep.
+#[cfg(target_os = "linux")]
+fn rests() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("there is one");
+    let status = tasks.map(|task| std::fs::read_to_string(task.expect("a thread").path().join("status")));
+    let lines: String = status.filter_map(Result::ok).collect();
+    let counts = lines.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    counts.map(|count| count.trim().parse::<u64>().expect("a number")).sum()
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn threads_with_nothing_to_do_take_no_processor_time() {
@@ -39,10 +49,11 @@ fn threads_with_nothing_to_do_take_no_processor_time() {
             store.write(index, "k", &index).expect("written");
         }
         std::thread::sleep(Duration::from_millis(100));
-        let before = ticks();
+        let before = (ticks(), rests());
         std::thread::sleep(Duration::from_millis(400));
-        let taken = ticks() - before;
-        assert!(taken < 10, "{sync:?}: {taken} of 40 ticks");
+        let (ticks, rests) = (ticks() - before.0, rests() - before.1);
+        println!("{sync:?}: {ticks} ticks, {rests} rests");
+        assert!(ticks < 10 && rests < 10, "{sync:?}: {ticks} of 40 ticks, awake {rests} times");
         store.close().expect("closed");
     }
 }

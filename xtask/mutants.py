@@ -267,13 +267,13 @@ def run(arguments):
     results = pathlib.Path(arguments.results)
     known = {}
     if results.exists():
-        known = {line["number"]: line for line in map(json.loads, results.read_text().splitlines())}
+        known = {line["name"]: line for line in map(json.loads, results.read_text().splitlines())}
     wanted = [mutant for mutant in built["mutants"] if mutant["state"] == "alive"]
     wanted = [mutant for mutant in wanted if not arguments.match or re.search(arguments.match, mutant["name"])]
     if arguments.again:
-        wanted = [mutant for mutant in wanted if known.get(mutant["number"], {}).get("verdict") in arguments.again]
+        wanted = [mutant for mutant in wanted if known.get(mutant["name"], {}).get("verdict") in arguments.again]
     else:
-        wanted = [mutant for mutant in wanted if mutant["number"] not in known]
+        wanted = [mutant for mutant in wanted if mutant["name"] not in known]
     random.Random(arguments.seed).shuffle(wanted)
     until = time.monotonic() + arguments.minutes * 60
     lock, counts = threading.Lock(), collections.Counter()
