@@ -161,6 +161,50 @@ fn a_log_that_may_not_be_written_can_be_read() {
 }
 
 #[test]
+fn child_that_may_not_write_a_closed_log() {
+    let Ok(dir) = std::env::var("CASKLOG_CLOSED_DIR") else { return };
+    match quick(Path::new(&dir)).open() {
+        Err(Error::Io { path, source, .. }) => {
+            assert!(path.ends_with("segment_lock") && source.kind() == std::io::ErrorKind::PermissionDenied);
+        }
+        other => panic!("{other:?}"),
+    }
+    let store = quick(Path::new(&dir)).allow_read_only(true).open().unwrap();
+    assert!(store.get(7).unwrap().is_some() && store.write(8, "k", &8).is_err());
+    println!("only with leave");
+}
+
+/// Opening a closed log writes nothing, and would succeed; writing into it would not.
+#[test]
+fn a_closed_log_that_may_not_be_written_is_opened_only_with_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = quick(dir.path()).open().unwrap();
+    write_each(&store, 1..=7);
+    store.rotate().unwrap();
+    store.close().unwrap();
+    let allow = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        allow(&entry.unwrap().path(), 0o444);
+    }
+    allow(dir.path(), 0o555);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "traces::child_that_may_not_write_a_closed_log", "--nocapture"]);
+    child.env("CASKLOG_CLOSED_DIR", dir.path());
+    if std::fs::metadata(dir.path()).unwrap().uid() == 0 {
+        child.uid(65_534).gid(65_534);
+    }
+    match child.output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.contains("only with leave"), "{said}{error}");
+        }
+        Err(error) => println!("SKIPPED: nobody but root can run this test here: {error}"),
+    }
+    allow(dir.path(), 0o755);
+}
+
+#[test]
 fn what_is_not_there_is_not_found() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing");
