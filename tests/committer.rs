@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use casklog::fs::sim::SimFs;
-use casklog::{Options, Store, SyncPolicy};
+use casklog::{Error, Options, Store, SyncPolicy};
 
 /// One at a time: the time of the whole process is measured.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -67,7 +67,8 @@ fn a_callback_may_close_the_store() {
         let closing = store.clone();
         let commit = store.submit(1, "k", &1).expect("written");
         commit.on_durable(move |outcome| done.send((outcome, closing.close())).expect("somebody waits"));
-        store.sync().expect("synced");
+        // By now it may have done so.
+        assert!(matches!(store.sync(), Ok(()) | Err(Error::Closed)));
         let (outcome, closed) = told.recv_timeout(Duration::from_secs(60)).expect("close comes back");
         assert!(outcome.is_ok() && closed.is_ok(), "{sync:?}: {outcome:?}, {closed:?}");
         assert!(store.write(2, "k", &2).is_err(), "it is closed");
