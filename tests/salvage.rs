@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use casklog::fs::sim::SimFs;
-use casklog::{Batch, Error, IndexOrder, Options, RecoveryMode, Store, SyncPolicy};
+use casklog::{Error, IndexOrder, Options, RecoveryMode, Store, SyncPolicy};
 
 /// The last segment of [`filled`].
 const LAST: u64 = 3;
@@ -480,26 +480,5 @@ fn what_stands_behind_a_lost_resume_record_is_read() {
         let seen = store.iter().filter_map(Result::ok).map(|entry| entry.index());
         assert!(seen.eq(1..=9));
         store.close().unwrap();
-    }
-}
-
-/// Where it is bad, and why, and not where the batch begins that is bad in its midst.
-#[test]
-fn the_place_of_damage_is_that_of_the_bad_record() {
-    let sim = SimFs::new();
-    let store = on(&sim).segment_entries(100).open().unwrap();
-    let mut batch = Batch::new();
-    for index in 1..=3 {
-        batch.put(index, "k", &index).unwrap();
-    }
-    let positions = store.write_batch(&batch).unwrap();
-    store.close().unwrap();
-    let at = positions[1].offset();
-    let mut bytes = sim.read_file(&segment(1)).unwrap();
-    bytes[at as usize + 12] ^= 1;
-    sim.write_file(&segment(1), &bytes);
-    match on(&sim).open() {
-        Err(Error::Damaged { at: said, reason, .. }) => assert_eq!((said, &reason[..]), (at, "bad checksum")),
-        other => panic!("{other:?}"),
     }
 }
