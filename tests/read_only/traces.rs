@@ -114,6 +114,24 @@ fn reading_changes_nothing_on_the_disk() {
     assert_leaves_no_trace(dir.path(), "a log that was closed");
 }
 
+/// Runs a test of this program as a user who may not write into the directory, and waits for what it says at its end.
+fn run_as_nobody(test: &str, dir: &Path, end: &str) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture"]).env("CASKLOG_READ_ONLY_DIR", dir);
+    if std::fs::metadata(dir).unwrap().uid() == 0 {
+        // Permissions mean nothing to root: somebody else looks.
+        child.uid(65_534).gid(65_534);
+    }
+    match child.output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.contains(end), "{said}{error}");
+        }
+        Err(error) => println!("SKIPPED: nobody but root can run this test here: {error}"),
+    }
+}
+
 /// Not a test by itself: the one below runs it as a user who may not write there.
 #[test]
 fn child_that_may_not_write() {
@@ -140,29 +158,15 @@ fn a_log_that_may_not_be_written_can_be_read() {
     read_all(&Options::new(dir.path()).open_read_only().unwrap());
     assert_eq!(traces(dir.path()), before, "no lock file, for one");
 
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "traces::child_that_may_not_write", "--nocapture"]);
-    child.env("CASKLOG_READ_ONLY_DIR", dir.path());
-    let is_root = std::fs::metadata(dir.path()).unwrap().uid() == 0;
-    if is_root {
-        // Permissions mean nothing to root: somebody else looks.
-        child.uid(65_534).gid(65_534);
-    }
-    match child.output() {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            let error = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() && said.contains("read it all"), "{said}{error}");
-        }
-        Err(error) => println!("SKIPPED: nobody but root can run this test here: {error}"),
-    }
+    run_as_nobody("traces::child_that_may_not_write", dir.path(), "read it all");
     assert_eq!(traces(dir.path()), before);
     allow(dir.path(), 0o755);
 }
 
+/// As above.
 #[test]
 fn child_that_may_not_write_a_closed_log() {
-    let Ok(dir) = std::env::var("CASKLOG_CLOSED_DIR") else { return };
+    let Ok(dir) = std::env::var("CASKLOG_READ_ONLY_DIR") else { return };
     match quick(Path::new(&dir)).open() {
         Err(Error::Io { path, source, .. }) => {
             assert!(path.ends_with("segment_lock") && source.kind() == std::io::ErrorKind::PermissionDenied);
@@ -187,20 +191,7 @@ fn a_closed_log_that_may_not_be_written_is_opened_only_with_leave() {
         allow(&entry.unwrap().path(), 0o444);
     }
     allow(dir.path(), 0o555);
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "traces::child_that_may_not_write_a_closed_log", "--nocapture"]);
-    child.env("CASKLOG_CLOSED_DIR", dir.path());
-    if std::fs::metadata(dir.path()).unwrap().uid() == 0 {
-        child.uid(65_534).gid(65_534);
-    }
-    match child.output() {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            let error = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() && said.contains("only with leave"), "{said}{error}");
-        }
-        Err(error) => println!("SKIPPED: nobody but root can run this test here: {error}"),
-    }
+    run_as_nobody("traces::child_that_may_not_write_a_closed_log", dir.path(), "only with leave");
     allow(dir.path(), 0o755);
 }
 
