@@ -1,8 +1,8 @@
 //! `UnsafeRecover`: drops damaged segments, so that the rest of the log opens.
 //!
 //! Each damaged or missing segment file is replaced by a *gap segment* of the same number: a rebuilt head stamp, a
-//! record that says which bytes are gone, and the truncations that the next head stamp names, so that what the dropped
-//! file had truncated stays truncated. The old file is kept in quarantine.
+//! record that says which bytes are gone, and the truncations that the next head stamp names, or where that is lost those
+//! that could be read, so that what the dropped file had truncated stays truncated. The old file is kept in quarantine.
 //!
 //! Order, for each file: the replacement is written under a foreign name and synced; the old file gets a second name in
 //! the quarantine folder, which is synced; the replacement is renamed over it; the directory is synced. At every moment
@@ -151,7 +151,7 @@ impl GapSegment {
         let known_end = next.and_then(|stamp| stamp.predecessor).or(read_to);
         let reached = known_end.map_or(own_end, |p: Predecessor| p.end);
         let end = start.map_or(reached, |start| start.end);
-        // Behind the last segment nobody names them: then those that could be read.
+        // Nobody names them behind the last segment, or where the next one is lost: then those that could be read.
         let truncations = match next {
             Some(stamp) => stamp.truncations.clone(),
             None => judgement.truncations_of(number),

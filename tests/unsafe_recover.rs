@@ -172,6 +172,18 @@ fn what_a_damaged_segment_truncated_stays_so_where_no_head_stamp_tells() {
         flip(sim, &segment(4), 80);
     };
     recovers(damage, &[3, 4]);
+
+    let sim = filled();
+    damage(&sim);
+    on(&sim).unsafe_recover().unwrap();
+    let kept = sim.list(Path::new("/log/segment_quarantine")).unwrap();
+    assert_eq!(kept.len(), 2, "nothing is replaced twice: {kept:?}");
+    // The new head stamp says it, too, where the replacement itself is lost.
+    sim.remove_file(&segment(3));
+    assert_eq!(on(&sim).unsafe_recover().unwrap(), [segment(3)]);
+    let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+    check(&store, &[3, 4]);
+    store.close().unwrap();
 }
 
 /// How many entries it had is known to nobody: as many count as lost as it had room for, and no more.
@@ -354,5 +366,26 @@ fn salvage_keeps_the_file_of_a_segment_of_which_nothing_can_be_read() {
         store.append("k", &0).unwrap();
         store.close().unwrap();
         assert_eq!(sim.read_file(&segment(1)).as_ref(), Some(&bytes));
+    }
+}
+
+/// Whatever of a segment is bad, what may have stood in it is lost, and not missing without a word, where the next head
+/// stamp does not tell where it ended.
+#[test]
+fn what_stood_in_two_damaged_segments_is_lost_wherever_the_damage_begins() {
+    for from in (64..200).chain([300, 400]) {
+        let sim = filled();
+        let mut bytes = sim.read_file(&segment(3)).unwrap();
+        bytes[from..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        sim.write_file(&segment(3), &bytes);
+        flip(&sim, &segment(4), 80);
+        assert_eq!(on(&sim).unsafe_recover().unwrap(), [segment(3), segment(4)], "{from}");
+        let store = on(&sim).recovery(RecoveryMode::Strict).open().unwrap();
+        assert!(!store.recovery_report().is_damaged(), "{from}");
+        for index in 21..=38 {
+            assert!(matches!(store.get(index), Err(Error::Lost { .. })), "{from}: {index}: {:?}", store.get(index));
+        }
+        assert_eq!(store.get(39).unwrap().unwrap().value::<String>().unwrap(), "second 39", "{from}");
+        store.close().unwrap();
     }
 }
