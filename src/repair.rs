@@ -1,8 +1,9 @@
 //! `UnsafeRecover`: drops damaged segments, so that the rest of the log opens.
 //!
 //! Each damaged or missing segment file is replaced by a *gap segment* of the same number: a rebuilt head stamp, a
-//! record that says which bytes are gone, and the truncations that the next head stamp names, or where that is lost those
-//! that could be read, so that what the dropped file had truncated stays truncated. The old file is kept in quarantine.
+//! record that says which bytes are gone, and the truncations that the next head stamp names, or, where that is lost,
+//! those that could be read, so that what the dropped file had truncated stays truncated. The old file is kept in
+//! quarantine.
 //!
 //! Order, for each file: the replacement is written under a foreign name and synced; the old file gets a second name in
 //! the quarantine folder, which is synced; the replacement is renamed over it; the directory is synced. At every moment
