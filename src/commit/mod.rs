@@ -298,7 +298,7 @@ impl<L: Durable> Commits<L> {
             return self.request(tail);
         }
         fence(Ordering::SeqCst);
-        if self.rests.swap(false, Ordering::SeqCst) {
+        if self.rests.load(Ordering::SeqCst) && self.rests.swap(false, Ordering::SeqCst) {
             // Taken and given back, so that the committer is either waiting or yet to look.
             drop(self.state.lock());
             self.work.notify_all();

@@ -24,6 +24,11 @@ struct Model {
     syncs: AtomicU64,
     /// This sync fails.
     fails: Option<u64>,
+    /// Nobody asks for a sync, and the period between two is over as soon as it begins.
+    is_periodic: bool,
+    /// For who waits for the end of a sync of which nobody tells him.
+    syncing: Mutex<()>,
+    synced: Condvar,
 }
 
 fn position(place: u64) -> Position {
@@ -69,6 +74,8 @@ impl Durable for Model {
             }
         }
         self.is_syncing.store(false, Ordering::Release);
+        drop(self.syncing.lock());
+        self.synced.notify_all();
     }
 
     fn written(&self) -> (u64, u64) {
@@ -76,7 +83,10 @@ impl Durable for Model {
     }
 
     fn policy(&self) -> SyncPolicy {
-        SyncPolicy::Grouped { window: Duration::ZERO }
+        match self.is_periodic {
+            true => SyncPolicy::Periodic { every: Duration::ZERO, entries: u64::MAX, bytes: u64::MAX },
+            false => SyncPolicy::Grouped { window: Duration::ZERO },
+        }
     }
 
     fn start(&self, run: impl FnOnce() + Send + 'static) -> Result<Option<JoinHandle<()>>> {
@@ -252,4 +262,48 @@ fn a_callback_is_called_once_when_the_log_is_closed_meanwhile() {
         commits.stop(true);
         assert_eq!(calls.load(Ordering::Acquire), 1);
     });
+}
+
+/// Writes and does not wait for a sync: it comes by itself, or fails.
+fn write_and_watch(commits: &Arc<Commits<Model>>) {
+    let place = commits.log.write();
+    commits.placed(position(place)).unwrap();
+    let mut syncing = commits.log.syncing.lock();
+    while !commits.log.is_on_disk(place) && commits.log.check().is_ok() {
+        commits.log.synced.wait(&mut syncing);
+    }
+}
+
+fn periodic(fails: Option<u64>) -> Arc<Commits<Model>> {
+    let commits = Arc::new(Commits::new(Arc::new(Model { fails, is_periodic: true, ..Model::default() })));
+    commits.start_periodic().unwrap();
+    commits
+}
+
+/// A write that comes while the committer goes to rest is made durable all the same, and by itself.
+#[test]
+fn what_was_written_becomes_durable_when_its_period_is_over() {
+    for fails in [None, Some(0)] {
+        check(3, move || {
+            let commits = periodic(fails);
+            write_and_watch(&commits);
+            write_and_watch(&commits);
+            commits.stop(true);
+        });
+    }
+}
+
+/// The sync that somebody else asked for covers the write of this one, or the next period does.
+#[test]
+fn what_was_written_beside_a_writer_that_waits_becomes_durable_when_its_period_is_over() {
+    for fails in [None, Some(0)] {
+        check(2, move || {
+            let commits = periodic(fails);
+            let other = commits.clone();
+            let other = thread::spawn(move || write_and_wait(&other));
+            write_and_watch(&commits);
+            other.join().unwrap();
+            commits.stop(true);
+        });
+    }
 }
