@@ -247,7 +247,7 @@ fn a_callback_comes_beside_a_writer_that_leads() {
         other.join().unwrap();
         commits.stop(true);
     };
-    check(2, move || comes(None));
+    check(3, move || comes(None));
     check(2, move || comes(Some(0)));
 }
 
