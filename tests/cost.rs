@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casklog::fs::sim::{OpKind, SimFs};
-use casklog::{Durability, IndexOrder, Options, Store, SyncPolicy};
+use casklog::fs::sim::SimFs;
+use casklog::{Durability, Options, Store, SyncPolicy};
 
 fn on(sim: &SimFs) -> Options {
     Options::new("/log").fs(Arc::new(sim.clone()))
@@ -119,48 +119,4 @@ fn an_append_without_sync_makes_no_system_call() {
         trace.lines().skip(begin + 1).take(end - begin - 1).filter(|line| line.starts_with(thread)).collect();
     // The keeper is woken when there is something to prepare: a handful of times, whatever the number of appends.
     assert!(calls.len() < 20, "{} calls for {APPENDS} appends: {:#?}", calls.len(), &calls[..20]);
-}
-
-/// A scan reads each byte about once, in pieces that grow, whichever way it goes and however long the entries are; and it
-/// reads no more than it needs where the next entry by index stands somewhere else.
-#[test]
-fn a_scan_reads_in_large_pieces() {
-    let up: fn(u64, u64) -> u64 = |place, _| place;
-    let down = |place, count| count - 1 - place;
-    // The even ones first.
-    let halves = |place, count| if place < count / 2 { place * 2 } else { (place - count / 2) * 2 + 1 };
-    // Forwards, backwards, in log order.
-    let cases = [
-        (100, 20_000, up, [32, 32, 32]),
-        (100, 20_000, down, [32, 32, 32]),
-        (3_000, 700, up, [13, 14, 13]),
-        (90_000, 24, up, [15, 27, 12]),
-        (3_000, 700, halves, [1_078, 1_080, 15]),
-    ];
-    for (length, count, order, most) in cases {
-        let sim = SimFs::new();
-        let options = || on(&sim).background(false).sync(SyncPolicy::None).index_order(IndexOrder::Any).cache_bytes(0);
-        let store = options().open().unwrap();
-        for place in 0..count {
-            store.write_bytes(order(place, count), "k", vec![7; length]).unwrap();
-        }
-        store.rotate().unwrap();
-        store.close().unwrap();
-        let store = options().open().unwrap();
-        let bytes = store.segments()[0].bytes;
-        let reads = |scan: &dyn Fn() -> usize| {
-            let before = sim.calls_of(OpKind::Read);
-            assert_eq!(scan(), count as usize);
-            sim.calls_of(OpKind::Read) - before
-        };
-        // What a scan needs to know of its segment is read once.
-        reads(&|| store.iter().count());
-        let found = [
-            reads(&|| store.iter().map(Result::unwrap).count()),
-            reads(&|| store.iter().rev().map(Result::unwrap).count()),
-            reads(&|| store.log_order().map(Result::unwrap).count()),
-        ];
-        println!("{count} of {length} bytes, {bytes} in all: {found:?} reads");
-        assert!(found.iter().zip(most).all(|(found, most)| *found <= most), "{length}: {found:?} of {most:?}");
-    }
 }

@@ -124,9 +124,9 @@ def write(path, text):
         path.write_text(text)
 
 
-def messages(copy, *command):
+def messages(copy, *command, flags=""):
     """What the compiler says: errors with the places they name, and the test programs."""
-    environment = dict(os.environ, RUSTFLAGS="--cap-lints allow -A warnings")
+    environment = dict(os.environ, RUSTFLAGS=f"--cap-lints allow -A warnings {flags}")
     run = subprocess.run(
         ["cargo", *command, "--message-format=json"], cwd=copy, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -176,18 +176,26 @@ def build(arguments):
     outside = {mutant["number"] for mutant in outside}
     verdicts = [("unviable", mutant) for mutant in unviable]
     verdicts += [("outside" if mutant["number"] in outside else "alive", mutant) for mutant in alive]
-    tests = [argument for test in arguments.tests for argument in (["--lib"] if test == "lib" else ["--test", test])]
-    done, spoken = messages(copy, "test", "--no-run", *tests, *arguments.profile)
-    if not done:
-        sys.exit("the tests do not compile")
     programs = {}
-    for message in spoken:
-        if message["reason"] == "compiler-artifact" and message["executable"] and message["profile"]["test"]:
-            name = "lib" if message["target"]["kind"] == ["lib"] else message["target"]["name"]
-            # Another name, so that a later build does not take them from under a run.
-            programs[name] = str(copy / "target" / f"mutants-{name}")
-            shutil.copy2(message["executable"], programs[name] + ".new")
-            os.replace(programs[name] + ".new", programs[name])
+
+    def compile_tests(*command, flags="", lib="lib"):
+        done, spoken = messages(copy, "test", "--no-run", *command, flags=flags)
+        if not done:
+            sys.exit("the tests do not compile")
+        for message in spoken:
+            if message["reason"] == "compiler-artifact" and message["executable"] and message["profile"]["test"]:
+                name = lib if message["target"]["kind"] == ["lib"] else message["target"]["name"]
+                # Another name, so that a later build does not take them from under a run.
+                programs[name] = str(copy / "target" / f"mutants-{name}")
+                shutil.copy2(message["executable"], programs[name] + ".new")
+                os.replace(programs[name] + ".new", programs[name])
+
+    named = {"lib": ["--lib"], "models": []}
+    tests = [argument for test in arguments.tests for argument in named.get(test, ["--test", test])]
+    compile_tests(*tests, *arguments.profile)
+    if "models" in arguments.tests:
+        directory = ["--target-dir", str(copy / "target/loom")]
+        compile_tests("--release", "--lib", *directory, flags="--cfg casklog_loom", lib="models")
     kept = [dict(mutant, state=state, diff=None) for state, mutant in verdicts]
     (copy / "mutants.json").write_text(json.dumps({"mutants": kept, "programs": programs}))
     print(collections.Counter(state for state, _ in verdicts))
@@ -307,7 +315,7 @@ def main():
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("build")
     command.add_argument("copy", type=pathlib.Path)
-    command.add_argument("tests", nargs="+", help="files of tests, or `lib`")
+    command.add_argument("tests", nargs="+", help="files of tests, `lib`, or `models`, which are those under loom")
     command.add_argument("--profile", type=lambda name: ["--profile", name], default=[])
     command.set_defaults(command=build)
     command = commands.add_parser("run")
