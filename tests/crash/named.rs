@@ -204,6 +204,7 @@ fn a_torn_manifest_slot_loses_nothing() {
         }
         let fs = runner.fs.crash_at(runner.fs.ops(), &mut |_| Fate::Kept);
         assert!(fs.remove_file(&path));
+        assert!(setup.options(&fs).open().unwrap().recovery_report().is_manifest_lost);
         check(&fs, &setup, &[Arc::new(runner.model.clone())]).unwrap();
     }
 }

@@ -12,18 +12,22 @@ use super::model::Model;
 use super::runner::Setup;
 use super::state::find;
 
-/// Checks a file system that a crash left: it opens, without damage, in one of the `allowed` states (I1 to I6), retention
-/// went only as far as it may (I12), it closes and gives back its files (I10), and opens again to the same, with nothing
-/// written (I7, I14). Returns the state.
+/// Checks a file system that a crash left: it opens, without damage, in one of the `allowed` states (I1 to I6), with its
+/// manifest, retention went only as far as it may (I12), it closes and gives back its files (I10), and opens again to the
+/// same, with nothing written (I7, I14). Returns the state.
 pub(crate) fn check(fs: &SimFs, setup: &Setup, allowed: &[Arc<Model>]) -> Result<Arc<Model>, String> {
     let may_retire = setup.max_segments.is_some();
     let store = setup.options(fs).open().map_err(|error| format!("it does not open: {error:?}"))?;
-    if let Some(damage) = store.recovery_report().damage.first() {
+    let report = store.recovery_report().clone();
+    if let Some(damage) = report.damage.first() {
         return Err(format!("open reports damage: {damage:?}"));
     }
+    // A log that is being made may have a segment before it has a witness of it.
+    let may_be_new = allowed.iter().any(|model| **model == Model::default());
+    ensure!(may_be_new || !report.is_manifest_lost, "the manifest is lost: {report:?}");
     let seen = look(&store)?;
     let model = find(&seen, allowed, may_retire);
-    let model = model.map_err(|error| format!("{error}\n  {:?}", store.recovery_report()))?.clone();
+    let model = model.map_err(|error| format!("{error}\n  {report:?}"))?.clone();
     // A segment with entries goes only when that many younger ones are there; the last may be lost again.
     let gone = model.items.values().map(|item| item.position.segment());
     let gone = gone.filter(|number| *number < seen.first_segment).max();
