@@ -15,14 +15,14 @@ use lexopt::{Arg, Parser, ValueExt as _};
 
 use crate::lock::Lock;
 use crate::record::{Measured, Record};
-use crate::rows::ROWS;
+use crate::rows::{ROWS, Row};
 use crate::run::Effort;
 
 const USAGE: &str = "\
 cargo xtask reliability [--tier 0|1] [--only R1,R9] [--scale PERCENT] [--out DIR]
     Runs the rows of the tier one after another and writes DIR/reliability.json and DIR/RELIABILITY.md after each; a row
     that does not run keeps its figures. Tier 0 is what `cargo test` tries, tier 1 what is tried before a release.
-      --only   these rows, by their ids
+      --only   these rows, by their ids, or by words of their titles: --only 'R9,a log of 1 MiB'
       --scale  so much of what tier 1 tries; what it asks for stays
       --out    default docs. Somewhere else for a trial
 cargo xtask seeded-bugs [--only WORDS]
@@ -64,7 +64,7 @@ fn arguments(root: &Path) -> Result<Arguments, lexopt::Error> {
         }
     }
     let is_by_row = found.task != "seeded-bugs";
-    match found.only.iter().find(|id| is_by_row && !ROWS.iter().any(|row| row.id == id.as_str())) {
+    match found.only.iter().find(|id| is_by_row && !ROWS.iter().any(|row| row.is_named(id))) {
         Some(id) => Err(format!("there is no row {id}; `cargo xtask rows` lists them").into()),
         None => Ok(found),
     }
@@ -85,7 +85,8 @@ fn reliability(arguments: &Arguments, root: &Path) -> Result<bool, String> {
     std::fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
     let mut record = Record::read(&out.join("reliability.json"))?;
     let mut bad = Vec::new();
-    for row in ROWS.iter().filter(|row| row.is_in(*tier) && (only.is_empty() || only.contains(&row.id.to_owned()))) {
+    let is_chosen = |row: &Row| only.is_empty() || only.iter().any(|name| row.is_named(name));
+    for row in ROWS.iter().filter(|row| row.is_in(*tier) && is_chosen(row)) {
         println!("{}: {} ...", row.id, row.title);
         let measured = effort.run(row)?;
         println!("    {}", summary(&measured));

@@ -138,6 +138,11 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 impl Row {
+    /// Whether `name` is its id, or words of its title.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.id == name || name.contains(' ') && self.title.contains(name)
+    }
+
     /// Whether tier `tier` has this row.
     pub(crate) fn is_in(&self, tier: u8) -> bool {
         tier > 0 || matches!(self.run, Test(..))
@@ -149,6 +154,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn a_row_is_named_by_its_id_or_by_words_of_its_title() {
+        let named = |name: &str| ROWS.iter().filter(|row| row.is_named(name)).count();
+        assert_eq!((named("R5"), named("a log of 1 MiB"), named("R"), named("log"), named("")), (3, 1, 0, 0, 0));
+    }
 
     #[test]
     fn no_two_rows_have_the_same_name() {
