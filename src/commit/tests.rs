@@ -1,5 +1,7 @@
-//! Whom a leader waits for. How long it waits is bounded from below only: a machine with other work takes longer.
+//! Whom a leader waits for, and what is told. How long it waits is bounded from below only: a machine with other work takes
+//! longer.
 
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -10,6 +12,8 @@ use super::*;
 struct Held {
     written: AtomicU64,
     durable: AtomicU64,
+    has_failed: AtomicBool,
+    threads: AtomicU64,
     window: Duration,
     begun: Sender<()>,
     end: Mutex<Receiver<()>>,
@@ -29,7 +33,8 @@ impl Durable for Held {
     }
 
     fn check(&self) -> Result<()> {
-        Ok(())
+        let failure = || Error::io("sync", Path::new("held"), std::io::Error::other("failed"));
+        if self.has_failed.load(Ordering::Acquire) { Err(failure()) } else { Ok(()) }
     }
 
     fn sync(&self) {
@@ -48,14 +53,17 @@ impl Durable for Held {
     }
 
     fn start(&self, _: impl FnOnce() + Send + 'static) -> Result<Option<JoinHandle<()>>> {
-        Ok(None)
+        self.threads.fetch_add(1, Ordering::AcqRel);
+        Ok(Some(thread::spawn(|| ())))
     }
 }
 
 /// With where it is said that a sync has begun, and where to end it.
 fn held(window: Duration) -> (Arc<Commits<Held>>, Receiver<()>, Sender<()>) {
     let ((begun, begins), (ends, end)) = (channel(), channel());
-    let log = Held { written: 0.into(), durable: 0.into(), window, begun, end: Mutex::new(end) };
+    let end = Mutex::new(end);
+    let (zero, has_failed) = (AtomicU64::default, AtomicBool::default());
+    let log = Held { written: zero(), durable: zero(), has_failed, threads: zero(), window, begun, end };
     (Arc::new(Commits::new(Arc::new(log))), begins, ends)
 }
 
@@ -97,8 +105,10 @@ fn those_who_share_a_sync_and_those_who_came_meanwhile_are_expected() {
             thread::yield_now()
         }
     };
+    let counts = || (commits.state.lock().expected, commits.present.load(Ordering::Acquire));
     let (first, second) = (write(), write());
-    thread::scope(|scope| {
+    // Nothing is asserted while threads wait to be let go.
+    let (all_here, second_leads) = thread::scope(|scope| {
         let wait = |target| {
             let commits = commits.clone();
             scope.spawn(move || commits.wait(target).expect("nothing fails"))
@@ -109,16 +119,47 @@ fn those_who_share_a_sync_and_those_who_came_meanwhile_are_expected() {
         until(&|| waiting() == 1);
         let third = wait(write());
         until(&|| waiting() == 2);
-        assert_eq!(commits.present.load(Ordering::Acquire), 3);
+        let all_here = counts();
         ends.send(()).expect("it waits");
         begins.recv().expect("one of those who are left leads");
         leader.join().expect("it is durable");
         other.join().expect("it is durable");
-        assert_eq!(commits.state.lock().expected, 3, "the leader, who shared its sync, who came meanwhile");
-        assert_eq!(commits.present.load(Ordering::Acquire), 1, "the new leader");
+        let second_leads = counts();
         ends.send(()).expect("it waits");
         third.join().expect("it is durable");
+        (all_here, second_leads)
     });
-    assert_eq!(commits.present.load(Ordering::Acquire), 0);
-    assert_eq!(commits.state.lock().expected, 1);
+    assert_eq!(all_here, (0, 3));
+    assert_eq!(second_leads, (3, 1), "the leader, who shared its sync and who came meanwhile; the new leader");
+    assert_eq!(counts(), (1, 0));
+}
+
+/// The log fails when the first write is durable and the second is not.
+#[test]
+fn what_became_durable_before_a_failure_is_told_so() {
+    let (commits, ..) = held(Duration::ZERO);
+    let (says, told) = channel();
+    for place in [1, 2] {
+        let says = says.clone();
+        let callback = move |outcome: Result<()>| says.send((place, outcome.is_ok())).expect("the test waits");
+        assert!(commits.tell(position(place), None, Told::Callback(Box::new(callback))).is_ok(), "it is not durable");
+    }
+    commits.log.durable.store(1, Ordering::Release);
+    commits.log.has_failed.store(true, Ordering::Release);
+    commits.end_lead();
+    commits.run_inline();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [(1, true), (2, false)]);
+}
+
+#[test]
+fn there_is_one_committer_and_none_begins_in_a_closed_log() {
+    let (commits, ..) = held(Duration::ZERO);
+    let threads = || commits.log.threads.load(Ordering::Acquire);
+    for _ in 0..2 {
+        commits.request(position(1)).expect("nothing fails");
+        assert_eq!(threads(), 1);
+    }
+    commits.stop(true);
+    commits.request(position(2)).expect("nothing fails");
+    assert_eq!(threads(), 1);
 }
