@@ -1,5 +1,8 @@
 //! The block cache, seen from outside: what it saves, what it costs, and what cannot push out the hot set.
 
+use std::sync::Arc;
+
+use casklog::fs::sim::{OpKind, SimFs};
 use casklog::{Durability, Options, ReadMode, Store, SyncPolicy};
 
 const ENTRIES: u64 = 40_000;
@@ -180,4 +183,31 @@ fn a_block_is_loaded_when_it_was_asked_for_several_times() {
     (0..7).for_each(|_| blocks().for_each(|index| get(&store, index)));
     assert!(store.stats().cache_bytes > data / 2, "{:?}", store.stats());
     store.close().unwrap();
+}
+
+/// Whatever is left at the end of a block: nothing, less than a header, a header, the beginning of a record.
+#[test]
+fn every_block_of_a_hot_log_is_cached_and_only_records_over_two_blocks_are_read_again() {
+    for length in 200..216usize {
+        let sim = SimFs::new();
+        let options = || Options::new("/log").fs(Arc::new(sim.clone())).background(false).sync(SyncPolicy::None);
+        let store = options().open().unwrap();
+        for index in 1..=1_000 {
+            store.write_bytes(index, "k", vec![7; length]).unwrap();
+        }
+        store.rotate().unwrap();
+        let blocks = store.segments()[0].bytes / (32 << 10);
+        // The last block is not full of records, so that it is not cached.
+        let is_last = |index: &u64| store.get(*index).unwrap().unwrap().position().offset() >= blocks * (32 << 10);
+        let last = (1..=1_000).filter(is_last).count() as u64;
+        let pass = || {
+            let before = sim.calls_of(OpKind::Read);
+            (1..=1_000).for_each(|index| assert!(store.get(index).unwrap().is_some()));
+            sim.calls_of(OpKind::Read) - before
+        };
+        (0..10).for_each(|_| _ = pass());
+        let reads = pass();
+        assert!(reads <= blocks + last, "{length}: {reads} reads, {last} of the last of {blocks} blocks");
+        store.close().unwrap();
+    }
 }
