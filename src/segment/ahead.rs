@@ -219,3 +219,99 @@ impl Ahead {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(any(casklog_loom, casklog_shuttle))))]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::format::{Checksum, Framer, HeadStamp, Header, Next, RecordType, State};
+    use crate::fs::sim::SimFs;
+    use crate::fs::{Access, Fs};
+    use crate::options::IndexOrder;
+    use crate::position::Position;
+    use crate::segment::Files;
+
+    /// A window onto a segment of so many entries of a hundred bytes, where each of them starts, and where they end.
+    fn ahead(count: usize) -> (Ahead, Vec<u32>, u32) {
+        let header = Header { checksum: Checksum::default(), log_id: 1, number: 1, log_number: 1 << 16 };
+        let state = State { floor: 0, retired: None, next: Next::Unset, order: IndexOrder::Any };
+        let (durable, truncations, meta) = (Position::ZERO, Vec::new(), BTreeMap::new());
+        let stamp = HeadStamp { predecessor: None, durable, state, truncations, meta, time_ms: 0 };
+        let framer = Framer { checksum: header.checksum, log_number: header.log_number };
+        let mut bytes = header.to_bytes().to_vec();
+        let mut offsets = Vec::new();
+        for place in 0..count {
+            let at = bytes.len() as u32;
+            let payload = [place as u8; 100];
+            offsets.push(framer.frame(&mut bytes, at, RecordType::alone(Kind::Entry), &payload, None).0);
+        }
+        let (sim, path) = (SimFs::new(), PathBuf::from("/segment"));
+        sim.open(&path, Access::CreateNew).unwrap().write_at(&bytes, 0).unwrap();
+        let segment = Segment::new(Arc::new(Files::new(Arc::new(sim), 4)), path, header, stamp, None);
+        (Ahead::new(Arc::new(segment)), offsets, bytes.len() as u32)
+    }
+
+    /// The places of the entries that are handed out without being asked for one by one.
+    fn checked(ahead: &mut Ahead, offsets: &[u32], toward: Toward) -> Vec<usize> {
+        std::iter::from_fn(|| {
+            let (offset, bytes, part) = ahead.next_checked(toward)?;
+            let place = offsets.binary_search(&offset).expect("an entry starts there");
+            assert_eq!(bytes[part], [place as u8; 100]);
+            Some(place)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn entries_in_their_order_are_checked_together_more_each_time() {
+        let (mut ahead, offsets, end) = ahead(20_000);
+        let (mut place, mut runs) = (0, Vec::new());
+        while place < offsets.len() {
+            let record = ahead.record(offsets[place], 111, end, Toward::End).unwrap();
+            assert_eq!(record.payload, [place as u8; 100].as_slice());
+            let count = ahead.count_behind(offsets[place + 1..].iter().copied());
+            let behind = checked(&mut ahead, &offsets, Toward::End);
+            assert_eq!(behind, (place + 1..place + 1 + count).collect::<Vec<_>>());
+            place += 1 + count;
+            runs.push(1 + count);
+        }
+        assert_eq!(runs[..2], [4, 16]);
+        // One that goes over into the next block is checked alone.
+        let (block, blocks) = (BLOCK_BYTES as usize / 111, end.div_ceil(BLOCK_BYTES) as usize);
+        assert!(runs.iter().filter(|run| (block - 1..=block).contains(*run)).count() > blocks / 2, "{runs:?}");
+        assert!(runs.len() < blocks * 5 / 2, "{} runs over {blocks} blocks: {runs:?}", runs.len());
+    }
+
+    #[test]
+    fn an_entry_that_is_asked_for_among_those_that_were_checked_is_handed_out() {
+        let (mut ahead, offsets, end) = ahead(200);
+        ahead.record(offsets[0], 111, end, Toward::End).unwrap();
+        let at = |ahead: &mut Ahead, place: usize| {
+            let record = ahead.record(offsets[place], 111, end, Toward::End).unwrap();
+            assert_eq!(record.payload, [place as u8; 100].as_slice());
+            ahead.count_behind(offsets[place + 1..].iter().copied())
+        };
+        assert_eq!(at(&mut ahead, 2), 1, "one of four was passed by, one is left");
+        assert_eq!(at(&mut ahead, 1), 0, "for whoever goes back nothing more is checked than he asks for");
+        assert_eq!(at(&mut ahead, 0), 3, "all that was checked was used");
+        assert_eq!(ahead.count_behind([offsets[1], offsets[3]].into_iter()), 1, "the next one stands elsewhere");
+        assert_eq!(ahead.count_behind([offsets[2]].into_iter()), 0);
+    }
+
+    #[test]
+    fn entries_before_one_are_checked_as_far_as_its_block_and_the_window_go() {
+        let (_, offsets, end) = ahead(2_000);
+        for place in (100..2_000).step_by(7) {
+            let (mut ahead, ..) = ahead(2_000);
+            let offset = offsets[place];
+            ahead.record(offset, 111, end, Toward::Start).unwrap();
+            let from = (offset - offset % BLOCK_BYTES).max(ahead.start);
+            let near: Vec<usize> = (0..place).rev().filter(|before| offsets[*before] >= from).collect();
+            let count = ahead.count_before(offset, offsets[..place].iter().rev().copied());
+            assert_eq!(count, near.len(), "before {offset}, from {from}");
+            assert_eq!(checked(&mut ahead, &offsets, Toward::Start), near);
+        }
+    }
+}
