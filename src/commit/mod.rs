@@ -12,7 +12,8 @@
 #[cfg(all(casklog_loom, test))]
 mod models;
 mod segments;
-#[cfg(all(test, not(any(casklog_loom, casklog_shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(casklog_loom, casklog_shuttle)))]
 mod tests;
 
 use std::sync::Arc;

@@ -220,7 +220,8 @@ impl Ahead {
     }
 }
 
-#[cfg(all(test, not(any(casklog_loom, casklog_shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(casklog_loom, casklog_shuttle)))]
 mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
