@@ -243,6 +243,32 @@ fn a_missing_file_gets_a_gap_in_its_place() {
     }
 }
 
+/// The manifest is a witness, and not needed to read the log.
+#[test]
+fn a_log_whose_manifest_is_lost_too_is_recovered() {
+    recovers(
+        |sim| {
+            flip(sim, &segment(3), 300);
+            assert!(sim.remove_file(&Path::new(DIR).join("segment_manifest")));
+        },
+        &[3],
+    );
+}
+
+#[test]
+fn what_an_interrupted_run_left_and_cannot_be_removed_is_named() {
+    let sim = filled();
+    flip(&sim, &segment(3), 300);
+    let left = Path::new(DIR).join(format!("segment_{:020}.replacement", 3));
+    sim.write_file(&left, b"half");
+    sim.inject(Fault::new(OpKind::Remove, 13).on("replacement"));
+    let error = on(&sim).unsafe_recover().unwrap_err();
+    assert!(error.to_string().contains("remove"), "{error}");
+    sim.clear_faults();
+    assert_eq!(on(&sim).unsafe_recover().unwrap(), [segment(3)]);
+    assert!(sim.read_file(&left).is_none());
+}
+
 #[test]
 fn a_torn_tail_is_not_damage_and_is_left_to_open() {
     // G12

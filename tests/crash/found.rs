@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use casklog::SyncPolicy;
-use casklog::fs::sim::{Change as Unit, Fate, Fault, OpKind, PendingUnit, SimFs};
+use casklog::fs::sim::{Change as Unit, Fate, Fault, OpKind, PendingUnit, SimFs, SyncFailure};
 
 use crate::named::segment;
 use crate::support::crash::check;
@@ -139,6 +139,32 @@ fn a_torn_head_stamp_that_takes_the_header_with_it_is_no_damage() {
     let op = (0..=runner.fs.ops()).rfind(|op| runner.fs.pending(*op).iter().any(is_stamp)).unwrap();
     let found = runner.fs.crash_at(op, &mut |unit| if is_stamp(unit) { Fate::Torn } else { Fate::Kept });
     check(&found, &setup, &runner.allowed(op)).unwrap_or_else(|error| panic!("{}: {error}", found.origin()));
+}
+
+/// Pages that a failed sync left marked clean are not on the disk: recovery writes the blocks that are missing there, no
+/// others, and says how much that was.
+#[test]
+fn only_blocks_that_the_disk_does_not_have_are_written_back_and_counted() {
+    let mut setup = Setup::new(GROUPED);
+    setup.sync_align = 512;
+    let mut runner = Runner::create(&setup, 5);
+    runner.run(&[Act::Append(40), Act::Append(40)]).unwrap();
+    let killed = runner.fs.crash_at(runner.fs.ops(), &mut |_| Fate::Kept);
+    let report = setup.options(&killed).open().unwrap().recovery_report().clone();
+    assert_eq!(report.written_back_bytes, 0, "all of it is on the disk");
+
+    runner.fs.set_drops_cache(true);
+    runner.fs.set_sync_failure(SyncFailure::Lies);
+    runner.fs.inject(Fault::new(OpKind::Sync, 5));
+    runner.run(&[Act::Append(2_000)]).unwrap_err();
+    runner.fs.clear_faults();
+    runner.store.close().unwrap_err();
+    drop(runner.store);
+    let report = setup.options(&runner.fs).open().unwrap().recovery_report().clone();
+    assert_eq!(report.written_back_bytes, 4 * 512, "{report:?}");
+    assert_eq!(report.end.offset(), 3_584, "{report:?}");
+    let store = setup.options(&runner.fs.crash_at(runner.fs.ops(), &mut |_| Fate::Lost)).open().unwrap();
+    assert_eq!(store.len(), 3, "it is durable now");
 }
 
 /// What recovery keeps above W is durable, and acknowledged, in most cases. Written back, it could be torn, and lost.
