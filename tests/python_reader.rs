@@ -193,7 +193,7 @@ fn the_script_fails_where_a_bit_is_flipped() {
     assert!(run(&file).status.success());
     let copy = dir.path().join("copy");
     // Spread over the file, and in the trailer.
-    let places = (0..good.len()).step_by(good.len() / 14).chain((good.len() - 107..good.len()).step_by(5));
+    let places = (0..good.len()).step_by(good.len() / 9).chain((good.len() - 107..good.len()).step_by(9));
     for (round, at) in places.enumerate() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (round % 8);
@@ -314,7 +314,9 @@ fn the_script_reads_a_footer_of_many_pages_wherever_it_begins() {
         let before_a_block = (4096 - 20..32_768).step_by(12).find(|at| sealed(*at).1).unwrap();
         let near_page_ends = [10, 14, 20, 24, 30].map(|rest| 8192 - rest);
         let near_block_ends = [0, 5, 14, 20, 24, 30].map(|rest| 32_768 - rest);
-        for at in [100, before_a_block].into_iter().chain(near_page_ends).chain(near_block_ends) {
+        // Every second edge with each checksum.
+        let edges = near_page_ends.into_iter().chain(near_block_ends).skip(usize::from(checksum == Checksum::Crc64));
+        for at in [100, before_a_block].into_iter().chain(edges.step_by(2)) {
             std::fs::write(&file, sealed(at).0).unwrap();
             let lines = lines(&file);
             assert_eq!(lines.last().map(String::as_str), Some("footer 1301 entries"), "{at}");

@@ -149,7 +149,7 @@ fn a_log_that_was_reopened_is_followed_across_its_segments() {
 
 /// One writer, two followers from different places, while segments rotate, are sealed and go.
 fn everything_once(options: Options, order: IndexOrder) {
-    const ENTRIES: u64 = 4000;
+    const ENTRIES: u64 = 2500;
     let store = options.segment_entries(16).index_order(order).open().unwrap();
     write(&store, 1..=100, 1);
     let follow = |from: u64, mut follow: Follow| {
@@ -278,7 +278,7 @@ fn a_follower_that_is_too_slow_ends_with_one_error_only() {
             overtaken
         }
     });
-    write(&store, 41..=1600, 1);
+    write(&store, 41..=1000, 1);
     is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     following.join().unwrap();
     eventually("retention comes to its end", || store.segments().len() <= 3);
