@@ -200,15 +200,16 @@ fn lost_indexes(
     truncations.iter().for_each(|at| clip.truncate(at.truncation));
     let rows = judgement.contents.rows();
     let own = rows.iter().find(|row| row.number() == number).and_then(|row| row.bounds());
-    let is_good = |row: &&crate::index::Row| !damaged.contains(&row.number());
-    let before = rows.iter().filter(is_good).filter(|row| row.number() < number).filter_map(|row| row.bounds());
-    let behind = rows.iter().filter(is_good).filter(|row| row.number() > number).filter_map(|row| row.bounds());
-    let before = before.filter_map(|(low, high)| {
+    // The segment itself is among the damaged.
+    let good = rows.iter().filter(|row| !damaged.contains(&row.number()));
+    let bounds = good.filter_map(|row| Some((row.number(), row.bounds()?)));
+    let (before, behind): (Vec<_>, Vec<_>) = bounds.partition(|(other, _)| *other < number);
+    let before = before.into_iter().filter_map(|(_, (low, high))| {
         let (lo, hi) = clip.bounds()?;
         Some(high.min(hi)).filter(|high| *high >= low.max(lo))
     });
     let low = before.max().map_or(Some(0), |high| high.checked_add(1))?;
-    let next = behind.map(|(low, _)| low).min().and_then(|low| low.checked_sub(1));
+    let next = behind.into_iter().map(|(_, (low, _))| low).min().and_then(|low| low.checked_sub(1));
     // Of the last segment nobody knows: at most as many as there was room for, if they followed each other.
     let most = u64::from(end.saturating_sub(HEADER_BYTES)) / RECORD_BYTES_MIN;
     let guess = most.checked_sub(1).and_then(|more| low.checked_add(more));

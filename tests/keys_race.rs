@@ -161,7 +161,7 @@ fn a_batch_shows_in_its_key_whole_or_not_at_all() {
                 }
             });
         }
-        for round in 0..200u64 {
+        for round in 0..100u64 {
             let mut batch = Batch::new();
             for index in round * 500 + 1..=round * 500 + 500 {
                 batch.put(index, "k", &index).unwrap();

@@ -1,7 +1,7 @@
 //! R29: writers, readers and retention for a while, with kills in between: memory, descriptors, threads and disk stay
 //! bounded, and nothing that was acknowledged is lost.
 //!
-//! Three seconds by default; `CASKLOG_R29=3600 cargo test --release --test soak -- --nocapture` for an hour.
+//! Two seconds by default; `CASKLOG_R29=3600 cargo test --release --test soak -- --nocapture` for an hour.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -215,7 +215,7 @@ fn verify(dir: &Path, told: u64) -> u64 {
 #[test]
 fn r29_memory_descriptors_threads_and_disk_stay_bounded() {
     let started = Instant::now();
-    let lasts = Duration::from_secs(number("CASKLOG_R29", 3));
+    let lasts = Duration::from_secs(number("CASKLOG_R29", 2));
     let dir = tempfile::Builder::new().prefix("casklog-soak-").tempdir().unwrap();
     let (mut told, mut lives, mut random) = (0, 0, Numbers(29));
     let mut taken = Taken::default();

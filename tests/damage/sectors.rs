@@ -73,7 +73,7 @@ fn replaced(log: &Log, parts: &[Replacement<'_>]) {
 fn no_changed_sector_goes_unnoticed() {
     for is_clean in [true, false] {
         let log = log(is_clean);
-        every_sector(&log, 512, 3);
+        every_sector(&log, 512, 5);
         every_sector(&log, 4096, 1);
     }
 }
