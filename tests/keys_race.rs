@@ -178,7 +178,7 @@ fn readers_by_key_see_every_published_entry_while_segments_are_sealed_and_retire
     let options = Options::new(dir.path()).key_index(true).segment_entries(100).max_segments(20);
     let store = options.sync(SyncPolicy::None).open().unwrap();
     let written = AtomicU64::new(0);
-    let last = 9_000;
+    let last = 6_000;
     store.write(0, "odd 0", &0).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..3 {

@@ -193,7 +193,7 @@ fn the_script_fails_where_a_bit_is_flipped() {
     assert!(run(&file).status.success());
     let copy = dir.path().join("copy");
     // Spread over the file, and in the trailer.
-    let places = (0..good.len()).step_by(good.len() / 9).chain((good.len() - 107..good.len()).step_by(9));
+    let places = (0..good.len()).step_by(good.len() / 9).chain((good.len() - 107..good.len()).step_by(12));
     for (round, at) in places.enumerate() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (round % 8);

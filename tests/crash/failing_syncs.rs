@@ -90,10 +90,10 @@ fn r4_nothing_that_was_acknowledged_or_shown_is_lost_after_a_failed_sync() {
         }
     }
     if tier.wanted <= 2_000 && tier.only.is_none() {
-        // Each workload with every third way to fail, and each way with every third workload.
+        // Each workload with every fourth way to fail, and each way with every fourth workload.
         let ways = SyncFailure::ALL.len();
         let mut place = 0;
-        jobs.retain(|_| (place / ways + place % ways, place += 1).0.is_multiple_of(3));
+        jobs.retain(|_| (place / ways + place % ways, place += 1).0.is_multiple_of(4));
     }
     if let Some(only) = &tier.only {
         jobs.retain(|(workload, model)| workload.words() == only[..2] && format!("{model:?}") == only[2]);

@@ -100,7 +100,7 @@ fn entries_that_were_truncated_and_written_again_do_not_come_back_after_a_rotati
         let mut acts = appends(6);
         acts.extend([Act::Truncate(Change::After(3)), Act::Append(40), Act::Append(40), Act::Rotate]);
         acts.extend([Act::Reopen, Act::Append(40), Act::Truncate(Change::After(2)), Act::Drop, Act::Append(40)]);
-        cut_thoroughly(&runner(&setup, &acts), 40, 1);
+        cut_thoroughly(&runner(&setup, &acts), 28, 1);
     }
 }
 
@@ -128,7 +128,7 @@ fn retention_right_after_a_rotation_leaves_one_log() {
         let mut acts = appends(7);
         acts.push(Act::Rotate);
         acts.extend(appends(3));
-        cut_thoroughly(&runner(&setup, &acts), 40, 1);
+        cut_thoroughly(&runner(&setup, &acts), 28, 1);
     }
 }
 
@@ -154,7 +154,7 @@ fn a_crash_in_the_middle_of_preparing_a_segment_leaves_a_log_that_opens() {
     for (mapped, preallocate) in [(false, true), (true, true), (false, false)] {
         let mut setup = Setup::new(GROUPED);
         (setup.mapped, setup.preallocate, setup.segment_entries) = (mapped, preallocate, Some(2));
-        cut_thoroughly(&runner(&setup, &appends(5)), 160, 1);
+        cut_thoroughly(&runner(&setup, &appends(5)), 120, 1);
     }
 }
 
