@@ -31,10 +31,10 @@ def fragment(at, numbers, previous=b""):
         stop(at, "zeros in front of other bytes" if not any(data[at:at + H]) else "foreign or stale log number")
     if H + length > room:
         stop(at, "cut short")
-    payload, chained = data[at + H:at + H + length], previous if type_ >> 4 & 3 >= 2 else b""
-    if SUM(payload + data[at + W:at + H] + struct.pack("<Q", at) + chained) != data[at:at + W]:
+    chained = previous if type_ >> 4 & 3 >= 2 else b""
+    if SUM(data[at + W:at + H + length]) ^ at ^ NUMBER(chained) != NUMBER(data[at:at + W]):
         stop(at, "bad checksum")
-    return type_, log_number, payload, data[at:at + W]
+    return type_, log_number, data[at + H:at + H + length], data[at:at + W]
 
 def skip(at, need):
     """The offset, or the next block where fewer bytes than needed are left of this one; those must be zero."""
@@ -49,10 +49,10 @@ if len(data) < 64 or data[:8] != b"casklog\n":
 if zlib.crc32(data[:60]) != struct.unpack_from("<I", data, 60)[0]:
     stop(0, "bad checksum of the header")
 version, kind, read, write, log_id, segment, number = struct.unpack_from("<HBxII16sQI", data, 8)
-if version != 2 or read or kind not in (1, 2):
+if version != 3 or read or kind not in (1, 2):
     stop(8, f"version {version}, checksum {kind}, features {read:#x}: made by a later version", 2)
 W = 4 * kind
-H, SUM = W + 7, lambda bytes_: (crc64(bytes_) if W == 8 else zlib.crc32(bytes_)).to_bytes(W, "little")
+H, SUM, NUMBER = W + 7, crc64 if W == 8 else zlib.crc32, lambda bytes_: int.from_bytes(bytes_, "little")
 print(f"segment {segment} checksum {W * 8} log {log_id[::-1].hex()}")
 trailer_at, at, sealed = len(data) - H - 96, 64, None
 if trailer_at >= 64 and trailer_at % BLOCK + H + 96 <= BLOCK and data[trailer_at + H:][:8] == b"caskfoot":

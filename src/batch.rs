@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::format::{Checksum, Truncation};
-use crate::log::{Group, Value, encode_value};
+use crate::format::Truncation;
+use crate::log::{Group, Value};
 
 /// Changes that take effect as one: after a crash all of them are there or none is.
 ///
@@ -22,17 +22,10 @@ use crate::log::{Group, Value, encode_value};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    truncations: Vec<Truncation>,
-    puts: Vec<Put>,
+    /// All but the deletions, encoded, in the order in which they were added.
+    group: Group,
+    /// Encoded when the batch is written: a deletion bears the key of the entry.
     deletes: Vec<u64>,
-    meta: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
-#[derive(Debug, Clone)]
-struct Put {
-    index: u64,
-    key: Vec<u8>,
-    value: Vec<u8>,
 }
 
 impl Batch {
@@ -46,18 +39,14 @@ impl Batch {
     /// # Errors
     /// [`Error::Encode`](crate::Error::Encode); the batch stays as it was.
     pub fn put<T: Serialize + ?Sized>(&mut self, index: u64, key: impl AsRef<[u8]>, value: &T) -> Result<&mut Self> {
-        let mut encoded = Vec::new();
-        encode_value(&mut encoded, value)?;
-        self.puts.push(Put { index, key: key.as_ref().to_vec(), value: encoded });
+        self.group.put(index, key.as_ref(), Value::Serialize(value))?;
         Ok(self)
     }
 
     /// Adds an entry whose value is bytes, as MessagePack `bin`.
     pub fn put_bytes(&mut self, index: u64, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
-        let mut encoded = Vec::with_capacity(value.as_ref().len() + 5);
-        // Writing into memory cannot fail.
-        let _ = rmp::encode::write_bin(&mut encoded, value.as_ref());
-        self.puts.push(Put { index, key: key.as_ref().to_vec(), value: encoded });
+        let put = self.group.put::<()>(index, key.as_ref(), Value::Bytes(value.as_ref()));
+        put.expect("bytes can always be encoded");
         self
     }
 
@@ -69,37 +58,37 @@ impl Batch {
 
     /// Sets a metadata key.
     pub fn put_meta(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
-        self.meta.push((key.as_ref().to_vec(), Some(value.as_ref().to_vec())));
+        self.group.meta(key.as_ref(), Some(value.as_ref()));
         self
     }
 
     /// Removes a metadata key.
     pub fn delete_meta(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
-        self.meta.push((key.as_ref().to_vec(), None));
+        self.group.meta(key.as_ref(), None);
         self
     }
 
     /// Removes the entries below `index`, which becomes the floor.
     pub fn truncate_before(&mut self, index: u64) -> &mut Self {
-        self.truncations.push(Truncation::Before(index));
+        self.group.truncate(Truncation::Before(index));
         self
     }
 
     /// Removes the entries above `index` and frees their indexes.
     pub fn truncate_after(&mut self, index: u64) -> &mut Self {
-        self.truncations.push(Truncation::After(index));
+        self.group.truncate(Truncation::After(index));
         self
     }
 
     /// Removes all entries; the next index is `index`. Metadata stays.
     pub fn reset_to(&mut self, index: u64) -> &mut Self {
-        self.truncations.push(Truncation::Reset(index));
+        self.group.truncate(Truncation::Reset(index));
         self
     }
 
     /// The number of changes in it.
     pub fn len(&self) -> usize {
-        self.truncations.len() + self.puts.len() + self.deletes.len() + self.meta.len()
+        self.group.items.len() + self.deletes.len()
     }
 
     /// Whether there is nothing in it.
@@ -107,31 +96,29 @@ impl Batch {
         self.len() == 0
     }
 
-    /// Takes everything out, to be filled again.
+    /// Takes everything out, to be filled again. Its memory is kept, unless that is much.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.group.clear();
+        self.deletes.clear();
     }
 
     pub(crate) fn deletes(&self) -> &[u64] {
         &self.deletes
     }
 
-    /// Encodes it in the order in which it takes effect. `keys` are those of the entries to delete, in the order of
-    /// `deletes`. Returns for each put, in the log's order, its place in the caller's.
-    pub(crate) fn encode(&self, group: &mut Group, checksum: Checksum, keys: &[Vec<u8>]) -> Vec<usize> {
-        group.clear(checksum);
-        self.truncations.iter().for_each(|truncation| group.truncate(*truncation));
-        let mut order: Vec<usize> = (0..self.puts.len()).collect();
-        order.sort_by_key(|place| self.puts[*place].index);
-        for put in order.iter().map(|place| &self.puts[*place]) {
-            group
-                .put::<()>(put.index, &put.key, Value::Encoded(&put.value))
-                .expect("an encoded value needs no encoding");
+    /// All of it, where nothing is left to be encoded or put in order.
+    pub(crate) fn as_group(&self) -> Option<&Group> {
+        (self.deletes.is_empty() && self.group.is_in_order()).then_some(&self.group)
+    }
+
+    /// All of it, in the order in which it takes effect. `keys` are those of the entries to delete, in the order of
+    /// `deletes`.
+    pub(crate) fn to_group(&self, keys: &[Vec<u8>]) -> Group {
+        let mut group = self.group.clone();
+        for (index, key) in self.deletes.iter().zip(keys) {
+            group.delete(*index, key);
         }
-        let mut deletes: Vec<_> = self.deletes.iter().zip(keys).collect();
-        deletes.sort_by_key(|(index, _)| **index);
-        deletes.iter().for_each(|(index, key)| group.delete(**index, key));
-        self.meta.iter().for_each(|(key, value)| group.meta(key, value.as_deref()));
-        order
+        group.sort();
+        group
     }
 }

@@ -159,7 +159,10 @@ impl Keeper {
             return Ok(true);
         }
         match region.prepare(prepared, end) {
-            Ok(()) => segment.prepared.store(end, Ordering::Release),
+            Ok(()) => {
+                region.warm(prepared, end);
+                segment.prepared.store(end, Ordering::Release);
+            }
             Err(e) => {
                 let error = Error::io_or_full("make room in", &segment.path, e);
                 tracing::warn!(%error, "no room in the active segment");

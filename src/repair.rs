@@ -169,7 +169,7 @@ impl GapSegment {
             let mut payload = Vec::new();
             encode(&mut payload);
             let at = bytes.len() as u32;
-            framer.frame(&mut bytes, at, record, &payload, None);
+            framer.frame(&mut bytes, at, record, &payload);
         };
         add(RecordType::alone(Kind::HeadStamp), &|out| self.stamp.encode(out));
         // One batch, the gap first: it stands where the next head stamp still reaches.

@@ -225,7 +225,7 @@ impl Made {
         let mut payload = Vec::new();
         encode(&mut payload);
         let at = self.bytes.len() as u32;
-        self.framer.frame(&mut self.bytes, at, RecordType::alone(kind), &payload, None).0
+        self.framer.frame(&mut self.bytes, at, RecordType::alone(kind), &payload).0
     }
 
     fn put(&mut self, index: u64) {

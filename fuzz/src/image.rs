@@ -105,7 +105,7 @@ pub(crate) fn repair_segment(bytes: &mut [u8]) {
 
 /// As [`repair_segment`], from one fragment on.
 pub(crate) fn repair_fragments(bytes: &mut [u8], width: usize, mut at: usize) {
-    let mut before = vec![0; width];
+    let mut before = 0;
     loop {
         let left = BLOCK - at % BLOCK;
         if left < width + 7 {
@@ -117,11 +117,10 @@ pub(crate) fn repair_fragments(bytes: &mut [u8], width: usize, mut at: usize) {
         if end > bytes.len() || end > (at / BLOCK + 1) * BLOCK {
             return;
         }
-        let chained = if header[width + 2] & 0x20 != 0 { &before[..] } else { &[] };
-        let place = (at as u64).to_le_bytes();
-        let sum = wire::crc(width, &[&bytes[body..end], &header[width..], &place, chained]);
+        let chained = if header[width + 2] & 0x20 != 0 { before } else { 0 };
+        let sum = wire::crc(width, &[&bytes[at + width..end]]) ^ at as u64 ^ chained;
         bytes[at..at + width].copy_from_slice(&sum.to_le_bytes()[..width]);
-        before = bytes[at..at + width].to_vec();
+        before = sum;
         at = end;
     }
 }

@@ -37,7 +37,7 @@ fn record(u: &mut Unstructured<'_>, framer: Framer) -> arbitrary::Result<()> {
     let payload: Vec<u8> = (0..length).map(|place| (place as u8).wrapping_mul(31) ^ seed).collect();
     let record = RecordType { kind: Kind::Entry, begins: u.arbitrary()?, ends: u.arbitrary()? };
     let mut bytes = Vec::new();
-    let (start, end) = framer.frame(&mut bytes, at, record, &payload, None);
+    let (start, end) = framer.frame(&mut bytes, at, record, &payload);
     assert_eq!(framer.start(at), start);
     assert_eq!(framer.end(at.into(), length as u64), u64::from(end));
     let (mut place, mut previous, mut read) = (start, None, Vec::new());

@@ -7,7 +7,7 @@ mod watch;
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use crate::entry::Entry;
@@ -87,6 +87,8 @@ impl Follow {
     pub(crate) fn new(view: Arc<View>, from: u64) -> Result<Self> {
         view.check_open()?;
         view.followers.fetch_add(1, Ordering::SeqCst);
+        // Before any look at the tail: see `View::announce`.
+        fence(Ordering::SeqCst);
         let mut follow = Follow {
             cuts: view.cuts(),
             view,

@@ -46,51 +46,21 @@ impl Checksum {
         self.sum_bytes() + 7
     }
 
-    /// A checksum of nothing yet.
+    /// The checksum of `bytes`.
     #[inline]
-    pub fn digest(self) -> Digest {
+    pub fn of(self, bytes: &[u8]) -> u64 {
         match self {
-            Checksum::Crc32 => Digest::Crc32(EMPTY.clone()),
-            Checksum::Crc64 => Digest::Crc64(crc64fast::Digest::new()),
+            Checksum::Crc32 => {
+                let mut hasher = EMPTY.clone();
+                hasher.update(bytes);
+                hasher.finalize().into()
+            }
+            Checksum::Crc64 => {
+                let mut digest = crc64fast::Digest::new();
+                digest.write(bytes);
+                digest.sum64()
+            }
         }
-    }
-}
-
-/// A checksum on the way: clone it to go on from the same bytes twice.
-#[derive(Clone)]
-pub enum Digest {
-    /// See [`Checksum::Crc32`].
-    Crc32(crc32fast::Hasher),
-    /// See [`Checksum::Crc64`].
-    Crc64(crc64fast::Digest),
-}
-
-impl Digest {
-    /// Adds `bytes`.
-    #[inline]
-    pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Digest::Crc32(hasher) => hasher.update(bytes),
-            Digest::Crc64(digest) => digest.write(bytes),
-        }
-    }
-
-    /// The checksum of all bytes added.
-    #[inline]
-    pub fn finish(self) -> u64 {
-        match self {
-            Digest::Crc32(hasher) => u64::from(hasher.finalize()),
-            Digest::Crc64(digest) => digest.sum64(),
-        }
-    }
-}
-
-impl std::fmt::Debug for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Digest::Crc32(_) => "Digest::Crc32",
-            Digest::Crc64(_) => "Digest::Crc64",
-        })
     }
 }
 
@@ -98,16 +68,10 @@ impl std::fmt::Debug for Digest {
 mod tests {
     use super::*;
 
-    fn sum(kind: Checksum, bytes: &[u8]) -> u64 {
-        let mut digest = kind.digest();
-        digest.update(bytes);
-        digest.finish()
-    }
-
     #[test]
     fn check_values_are_those_of_the_catalogue() {
-        assert_eq!(sum(Checksum::Crc32, b"123456789"), 0xcbf4_3926);
-        assert_eq!(sum(Checksum::Crc64, b"123456789"), 0x995d_c9bb_df19_39fa);
+        assert_eq!(Checksum::Crc32.of(b"123456789"), 0xcbf4_3926);
+        assert_eq!(Checksum::Crc64.of(b"123456789"), 0x995d_c9bb_df19_39fa);
     }
 
     #[test]

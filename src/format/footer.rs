@@ -114,20 +114,20 @@ impl Footer {
             let from = page.before as usize;
             let mut payload = stream.get(from..from + page.holds as usize).unwrap_or_default().to_vec();
             payload.resize((page.bytes - header) as usize, 0);
-            (_, at) = framer.frame(out, at, footer, &payload, None);
+            (_, at) = framer.frame(out, at, footer, &payload);
         }
         if block_rest(at) < header + TRAILER_BYTES {
             // Never zeros where a header has room: a scan would take them for the end of the log.
             let rest = block_rest(at);
             match rest.checked_sub(header) {
                 Some(room) => {
-                    framer.frame(out, at, footer, &vec![0; room as usize], None);
+                    framer.frame(out, at, footer, &vec![0; room as usize]);
                 }
                 None => out.resize(out.len() + rest as usize, 0),
             }
             at += rest;
         }
-        let (_, end) = framer.frame(out, at, footer, &trailer.to_payload(), None);
+        let (_, end) = framer.frame(out, at, footer, &trailer.to_payload());
         (trailer, end)
     }
 

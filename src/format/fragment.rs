@@ -11,15 +11,18 @@
 //! type      bits 0-3 kind   bits 4-5 part   bit 6 begins a batch   bit 7 ends a batch
 //! ```
 //!
-//! A fragment never crosses a block; a rest of a block too small for a fragment header is zero. The checksum covers
-//! the payload, then length, type and log number as stored, then the fragment's own offset in the file as u64, and for
-//! a middle or last fragment the stored checksum of the fragment before it. So a stale, moved, swapped or mixed
-//! fragment fails, and the payload's part can be computed before the place is known.
+//! A fragment never crosses a block; a rest of a block too small for a fragment header is zero. The checksum is that of
+//! the bytes behind it, from the length to the end of the payload, combined by exclusive or with the fragment's own
+//! offset in the file, and in a middle or last fragment with the stored checksum of the fragment before it. So a stale,
+//! moved, swapped or mixed fragment fails, and one run of bytes is summed in one call.
 
-use super::checksum::{Checksum, Digest};
+use super::checksum::Checksum;
 
 /// Size of a block; a fragment never crosses a multiple of it.
 pub const BLOCK_BYTES: u32 = 32 * 1024;
+
+/// The longer of the two fragment headers.
+pub(crate) const FRAGMENT_HEADER_BYTES_MAX: usize = Checksum::Crc64.fragment_header_bytes();
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,35 +183,56 @@ impl Framer {
 
     /// Appends to `out` the bytes of one record whose place in the file is `at`, zeros up to the next block included
     /// where the rest of this one is too small. Returns the offset of its first fragment and the offset behind it.
+    pub fn frame(&self, out: &mut Vec<u8>, at: u32, record: RecordType, payload: &[u8]) -> (u32, u32) {
+        let base = out.len();
+        let (start, end) = self.lay(out, at, record, payload);
+        self.sum(out.get_mut(base..).unwrap_or_default(), at, start);
+        (start, end)
+    }
+
+    /// As [`frame`](Framer::frame), for records that follow each other; adds to `starts` where each begins.
     ///
-    /// `payload_digest`, the digest of exactly `payload`, saves a pass over it where the record fits one fragment.
-    pub fn frame(
+    /// All are laid out before any is summed: who sums what was stored a moment ago waits for the stores, and the processor
+    /// sums several at once where nothing comes between them.
+    pub fn frame_all<'a>(
         &self,
         out: &mut Vec<u8>,
-        at: u32,
-        record: RecordType,
-        payload: &[u8],
-        payload_digest: Option<Digest>,
-    ) -> (u32, u32) {
+        mut at: u32,
+        records: impl Iterator<Item = (RecordType, &'a [u8])>,
+        starts: &mut Vec<u32>,
+    ) {
+        let (base, first) = (out.len(), at);
+        for (record, payload) in records {
+            let start;
+            (start, at) = self.lay(out, at, record, payload);
+            starts.push(start);
+        }
+        let framed = out.get_mut(base..).unwrap_or_default();
+        starts.iter().for_each(|start| self.sum(framed, first, *start));
+    }
+
+    /// Appends the fragments of a record, but for the checksum of one that is the only one.
+    #[inline]
+    fn lay(&self, out: &mut Vec<u8>, at: u32, record: RecordType, payload: &[u8]) -> (u32, u32) {
         let header = self.checksum.fragment_header_bytes();
         let start = self.start(at);
+        out.reserve((start - at) as usize + header + payload.len());
         out.resize(out.len() + (start - at) as usize, 0);
-        if payload.len() <= block_rest(start) as usize - header {
-            let digest = payload_digest.unwrap_or_else(|| self.payload_digest(payload));
-            self.fragment(out, start, record.code(Part::Full), payload, digest, None);
+        if self.fits(start, payload.len()) {
+            self.lay_fragment(out, record.code(Part::Full), payload);
             return (start, start + (header + payload.len()) as u32);
         }
-        let (mut at, mut rest, mut previous) = (start, payload, None);
+        let (mut at, mut rest, mut previous) = (start, payload, None::<u64>);
         loop {
-            let room = block_rest(at) as usize - header;
-            let (piece, tail) = rest.split_at(room.min(rest.len()));
+            let (piece, tail) = rest.split_at((block_rest(at) as usize - header).min(rest.len()));
             let part = match (previous.is_none(), tail.is_empty()) {
                 (true, _) => Part::First,
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
-            let digest = self.payload_digest(piece);
-            previous = Some(self.fragment(out, at, record.code(part), piece, digest, previous));
+            let begin = out.len();
+            self.lay_fragment(out, record.code(part), piece);
+            previous = self.seal(out.get_mut(begin..).unwrap_or_default(), at, previous);
             at += (header + piece.len()) as u32;
             rest = tail;
             if part == Part::Last {
@@ -217,31 +241,58 @@ impl Framer {
         }
     }
 
-    /// The digest of a payload, for [`frame`](Framer::frame).
-    pub fn payload_digest(&self, payload: &[u8]) -> Digest {
-        let mut digest = self.checksum.digest();
-        digest.update(payload);
-        digest
+    /// Appends a fragment whose checksum is zero.
+    #[inline]
+    fn lay_fragment(&self, out: &mut Vec<u8>, code: u8, piece: &[u8]) {
+        match self.checksum {
+            Checksum::Crc32 => out.extend_from_slice(&[0; 4]),
+            Checksum::Crc64 => out.extend_from_slice(&[0; 8]),
+        }
+        out.extend_from_slice(&self.fields(code, piece.len()));
+        out.extend_from_slice(piece);
     }
 
-    fn fragment(
-        &self,
-        out: &mut Vec<u8>,
-        at: u32,
-        code: u8,
-        payload: &[u8],
-        digest: Digest,
-        previous: Option<u64>,
-    ) -> u64 {
-        let fields = Fields { length: payload.len() as u16, code, log_number: self.log_number }.to_bytes();
-        let sum = finish(self.checksum, digest, &fields, at, previous);
-        match self.checksum {
-            Checksum::Crc32 => out.extend_from_slice(&(sum as u32).to_le_bytes()),
-            Checksum::Crc64 => out.extend_from_slice(&sum.to_le_bytes()),
+    /// Fills in the checksum of the record at `start`, if it is whole in one fragment. `framed` begins at `at`.
+    #[inline]
+    fn sum(&self, framed: &mut [u8], at: u32, start: u32) {
+        let fragment = framed.get_mut((start - at) as usize..).unwrap_or_default();
+        let Some(Trusted { part: Part::Full, payload_bytes, .. }) = trust_fragment(self.checksum, fragment) else {
+            return;
+        };
+        if let Some(fragment) = fragment.get_mut(..self.checksum.fragment_header_bytes() + payload_bytes) {
+            self.seal(fragment, start, None);
         }
-        out.extend_from_slice(&fields);
-        out.extend_from_slice(payload);
-        sum
+    }
+
+    /// Whether a record of `payload_bytes` appended at `at` would begin there and be whole in one fragment.
+    #[inline]
+    pub const fn fits(&self, at: u32, payload_bytes: usize) -> bool {
+        payload_bytes + self.checksum.fragment_header_bytes() <= block_rest(at) as usize
+    }
+
+    /// Makes a record that [fits](Framer::fits) at `at` of `bytes`: room for a fragment header, and its payload.
+    #[inline]
+    pub fn frame_in_place(&self, bytes: &mut [u8], at: u32, record: RecordType) {
+        let payload_bytes = bytes.len().saturating_sub(self.checksum.fragment_header_bytes());
+        if let Some(fields) = bytes.get_mut(self.checksum.sum_bytes()..).and_then(|rest| rest.first_chunk_mut()) {
+            *fields = self.fields(record.code(Part::Full), payload_bytes);
+            self.seal(bytes, at, None);
+        }
+    }
+
+    #[inline]
+    fn fields(&self, code: u8, payload_bytes: usize) -> [u8; 7] {
+        Fields { length: payload_bytes as u16, code, log_number: self.log_number }.to_bytes()
+    }
+
+    /// Fills in the checksum of a fragment, and returns it.
+    #[inline]
+    fn seal(&self, bytes: &mut [u8], at: u32, previous: Option<u64>) -> Option<u64> {
+        let (sum_field, covered) = bytes.split_at_mut_checked(self.checksum.sum_bytes())?;
+        let sum = sum_of(self.checksum, covered, at, previous);
+        let stored = sum.to_le_bytes();
+        sum_field.copy_from_slice(stored.get(..sum_field.len())?);
+        Some(sum)
     }
 }
 
@@ -253,6 +304,7 @@ struct Fields {
 }
 
 impl Fields {
+    #[inline]
     fn to_bytes(&self) -> [u8; 7] {
         let [a, b] = self.length.to_le_bytes();
         let [d, e, f, g] = self.log_number.to_le_bytes();
@@ -265,35 +317,11 @@ impl Fields {
     }
 }
 
-/// Ends a fragment's checksum: `digest` has seen the payload. One call of `update`, for the bytes behind are few.
-fn finish(checksum: Checksum, mut digest: Digest, fields: &[u8; 7], at: u32, previous: Option<u64>) -> u64 {
-    let mut tail = [0u8; 23];
-    let (head, rest) = tail.split_at_mut(7);
-    head.copy_from_slice(fields);
-    let (offset, before) = rest.split_at_mut(8);
-    offset.copy_from_slice(&u64::from(at).to_le_bytes());
-    before.copy_from_slice(&previous.unwrap_or(0).to_le_bytes());
-    let used = 15 + if previous.is_some() { checksum.sum_bytes() } else { 0 };
-    digest.update(tail.get(..used).unwrap_or_default());
-    digest.finish()
-}
-
-/// The checksum of a fragment that is whole. Its last call takes one byte of the payload along: 16 bytes are a block to
-/// the hardware, and one less is done byte by byte.
+/// The checksum of a fragment: `covered` are its bytes behind the field that holds it. Another offset, or another
+/// fragment before it, always gives another checksum.
 #[inline]
-fn sum_of(checksum: Checksum, payload: &[u8], fields: &[u8; 7], at: u32, previous: Option<u64>) -> u64 {
-    let mut digest = checksum.digest();
-    if previous.is_none()
-        && let Some((last, before)) = payload.split_last()
-    {
-        digest.update(before);
-        let [a, b, c, d, e, f, g] = *fields;
-        let tail = [[*last, a, b, c, d, e, f, g], u64::from(at).to_le_bytes()];
-        digest.update(tail.as_flattened());
-        return digest.finish();
-    }
-    digest.update(payload);
-    finish(checksum, digest, fields, at, previous)
+fn sum_of(checksum: Checksum, covered: &[u8], at: u32, previous: Option<u64>) -> u64 {
+    checksum.of(covered) ^ u64::from(at) ^ previous.unwrap_or(0)
 }
 
 /// Which log numbers a reader accepts.
@@ -366,6 +394,7 @@ pub struct Trusted {
 }
 
 /// Reads the header at the start of `bytes`, of a fragment that [`read_fragment`] has accepted before.
+#[inline]
 pub fn trust_fragment(checksum: Checksum, bytes: &[u8]) -> Option<Trusted> {
     let fields: &[u8; 7] = bytes.get(checksum.sum_bytes()..)?.first_chunk()?;
     let Fields { length, code, .. } = Fields::from_bytes(*fields);
@@ -394,27 +423,25 @@ pub struct Whole {
 /// `None` where there is something else.
 #[inline]
 pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<Whole> {
-    let (sum, fields, rest) = match checksum {
-        Checksum::Crc32 => {
-            let (sum, rest) = bytes.split_first_chunk()?;
-            let (fields, rest) = rest.split_first_chunk()?;
-            (u64::from(u32::from_le_bytes(*sum)), fields, rest)
-        }
-        Checksum::Crc64 => {
-            let (sum, rest) = bytes.split_first_chunk()?;
-            let (fields, rest) = rest.split_first_chunk()?;
-            (u64::from_le_bytes(*sum), fields, rest)
-        }
-    };
-    let found = Fields::from_bytes(*fields);
+    let (sum, rest) = split_sum(checksum, bytes)?;
+    let found = Fields::from_bytes(*rest.first_chunk()?);
     let length = checksum.fragment_header_bytes() as u32 + u32::from(found.length);
     if found.log_number != log_number || found.code & PART_MASK != 0 || length > block_rest(at) {
         return None;
     }
-    let payload = rest.get(..usize::from(found.length))?;
-    let is_good = sum_of(checksum, payload, fields, at, None) == sum;
+    let covered = rest.get(..length as usize - checksum.sum_bytes())?;
+    let is_good = sum_of(checksum, covered, at, None) == sum;
     let end = at.checked_add(length).filter(|_| is_good)?;
     Some(Whole { record: RecordType::from_code(found.code)?, sum, end })
+}
+
+/// The checksum at the start of a fragment, and what it covers with all that follows.
+#[inline]
+fn split_sum(checksum: Checksum, bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match checksum {
+        Checksum::Crc32 => bytes.split_first_chunk().map(|(sum, rest)| (u64::from(u32::from_le_bytes(*sum)), rest)),
+        Checksum::Crc64 => bytes.split_first_chunk().map(|(sum, rest)| (u64::from_le_bytes(*sum), rest)),
+    }
 }
 
 /// Reads the fragment at offset `at`; `bytes` are those of the file from there on, up to the end of the block or less
@@ -431,13 +458,8 @@ pub fn read_fragment(
 ) -> Result<Fragment<'_>, Bad> {
     let header_bytes = checksum.fragment_header_bytes();
     let bytes = bytes.get(..(block_rest(at) as usize).min(bytes.len())).unwrap_or_default();
-    let (header, rest) = bytes.split_at_checked(header_bytes).ok_or(Bad::Short)?;
-    let (sum, fields) = match checksum {
-        Checksum::Crc32 => header.split_first_chunk().map(|(sum, fields)| (u32::from_le_bytes(*sum).into(), fields)),
-        Checksum::Crc64 => header.split_first_chunk().map(|(sum, fields)| (u64::from_le_bytes(*sum), fields)),
-    }
-    .ok_or(Bad::Short)?;
-    let fields: &[u8; 7] = fields.try_into().map_err(|_| Bad::Short)?;
+    let (sum, rest) = split_sum(checksum, bytes).ok_or(Bad::Short)?;
+    let fields: &[u8; 7] = rest.first_chunk().ok_or(Bad::Short)?;
     if sum == 0 && *fields == [0; 7] {
         return Err(Bad::Zeros);
     }
@@ -445,7 +467,7 @@ pub fn read_fragment(
     if !expect.accepts(log_number) {
         return Err(Bad::LogNumber);
     }
-    let payload = rest.get(..usize::from(length)).ok_or(Bad::Short)?;
+    let covered = rest.get(..fields.len() + usize::from(length)).ok_or(Bad::Short)?;
     // No segment reaches 4 GiB, but a forged one may say so.
     let end = at.checked_add(header_bytes as u32 + u32::from(length)).ok_or(Bad::Short)?;
     let part = Part::from_code(code >> 4);
@@ -453,9 +475,10 @@ pub fn read_fragment(
         Part::Full | Part::First => None,
         Part::Middle | Part::Last => Some(previous.ok_or(Bad::Sequence)?),
     };
-    if sum_of(checksum, payload, fields, at, previous) != sum {
+    if sum_of(checksum, covered, at, previous) != sum {
         return Err(Bad::Checksum);
     }
+    let payload = covered.get(fields.len()..).ok_or(Bad::Short)?;
     let record = RecordType::from_code(code).ok_or(Bad::Unknown(code & 15))?;
     Ok(Fragment { record, part, log_number, payload, sum, end })
 }

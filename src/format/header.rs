@@ -12,7 +12,7 @@ use super::{Checksum, Cursor};
 pub const HEADER_BYTES: u32 = 64;
 
 /// The version this code writes and reads.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 const MAGIC: [u8; 8] = *b"casklog\n";
 

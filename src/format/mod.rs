@@ -7,6 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod checksum;
+mod entry;
 mod footer;
 mod fragment;
 mod header;
@@ -15,8 +16,11 @@ mod record;
 mod runs;
 mod trailer;
 
-pub use checksum::{Checksum, Digest};
+pub use checksum::Checksum;
+pub use entry::EntryRecord;
+pub(crate) use entry::{HEAD_BYTES_MAX, encode_bin};
 pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
+pub(crate) use fragment::FRAGMENT_HEADER_BYTES_MAX;
 pub use fragment::{
     BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, RecordType, Trusted, Whole, block_rest, read_fragment,
     read_whole, skip_fragment, trust_fragment,
@@ -24,7 +28,7 @@ pub use fragment::{
 pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError};
 pub use manifest::{MANIFEST_BYTES, Manifest, SLOT_BYTES};
 pub use record::{
-    EntryRecord, Gap, HeadStamp, MetaRecord, Next, Predecessor, Resume, State, Tombstone, Truncation, TruncationAt,
+    Gap, HeadStamp, MetaRecord, Next, Predecessor, Resume, State, Tombstone, Truncation, TruncationAt,
     decode_watermark, encode_watermark,
 };
 pub use runs::{Run, Runs, encode_runs};

@@ -1,86 +1,22 @@
-//! The payloads of records: MessagePack arrays, whose further elements readers ignore.
+//! The payloads of records but entries: MessagePack arrays, whose further elements readers ignore.
 
 use std::collections::BTreeMap;
 
 use rmp::Marker;
 use rmp::decode::{read_array_len, read_bin_len, read_int, read_map_len, read_marker};
 use rmp::encode::{write_array_len, write_bin, write_map_len, write_nil, write_uint};
-use serde::Deserialize;
 
 use super::Malformed;
 use crate::options::IndexOrder;
 use crate::position::Position;
 
-type Parsed<'a, T> = Result<T, Malformed>;
+pub(super) type Parsed<'a, T> = Result<T, Malformed>;
 
 /// Writing MessagePack into a `Vec` cannot fail.
 macro_rules! put {
     ($call:expr) => {
         let _ = $call;
     };
-}
-
-/// `[index, key, value]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EntryRecord<'a> {
-    /// The index.
-    pub index: u64,
-    /// The key, MessagePack `bin`.
-    pub key: &'a [u8],
-    /// The value: one MessagePack object, still encoded.
-    pub value: &'a [u8],
-}
-
-impl<'a> EntryRecord<'a> {
-    /// Appends what stands before the value: the array header, the index in its shortest form, the key.
-    pub fn encode_head(out: &mut Vec<u8>, index: u64, key: &[u8]) {
-        put!(write_array_len(out, 3));
-        put!(write_uint(out, index));
-        put!(write_bin(out, key));
-    }
-
-    /// Reads a payload.
-    #[inline]
-    pub fn decode(payload: &'a [u8]) -> Parsed<'a, Self> {
-        match Self::decode_usual(payload) {
-            Some(entry) => Ok(entry),
-            None => Self::decode_any(payload),
-        }
-    }
-
-    /// What [`encode_head`](Self::encode_head) writes, with a short key: nearly all there is, and every scan reads it.
-    #[inline]
-    fn decode_usual(payload: &'a [u8]) -> Option<Self> {
-        const ARRAY_OF_3: u8 = 0x93;
-        const BIN_8: u8 = 0xc4;
-        let (&[ARRAY_OF_3, mark], rest) = payload.split_first_chunk()? else { return None };
-        let (index, rest) = match mark {
-            0..=0x7f => (mark.into(), rest),
-            // uint 8 to uint 64.
-            0xcc => rest.split_first().map(|(number, rest)| ((*number).into(), rest))?,
-            0xcd => rest.split_first_chunk().map(|(number, rest)| (u16::from_be_bytes(*number).into(), rest))?,
-            0xce => rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number).into(), rest))?,
-            0xcf => rest.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))?,
-            _ => return None,
-        };
-        let (&[BIN_8, len], rest) = rest.split_first_chunk()? else { return None };
-        let (key, value) = rest.split_at_checked(len.into())?;
-        Some(EntryRecord { index, key, value })
-    }
-
-    #[cold]
-    fn decode_any(payload: &'a [u8]) -> Parsed<'a, Self> {
-        let malformed = Malformed("entry");
-        let mut rest = payload;
-        let elements = array(&mut rest, 3, malformed)?;
-        let index = uint(&mut rest, malformed)?;
-        let key = bin(&mut rest, malformed)?;
-        let value = match elements {
-            3 => rest,
-            _ => value(&mut rest, malformed)?,
-        };
-        Ok(EntryRecord { index, key, value })
-    }
 }
 
 /// `[index, key]`: the entry at this index is deleted; the index stays taken.
@@ -456,11 +392,11 @@ fn put_option(out: &mut Vec<u8>, number: Option<u64>) {
     }
 }
 
-fn array(rest: &mut &[u8], least: u32, malformed: Malformed) -> Result<u32, Malformed> {
+pub(super) fn array(rest: &mut &[u8], least: u32, malformed: Malformed) -> Result<u32, Malformed> {
     read_array_len(rest).ok().filter(|len| *len >= least).ok_or(malformed)
 }
 
-fn uint(rest: &mut &[u8], malformed: Malformed) -> Result<u64, Malformed> {
+pub(super) fn uint(rest: &mut &[u8], malformed: Malformed) -> Result<u64, Malformed> {
     read_int(rest).map_err(|_| malformed)
 }
 
@@ -468,7 +404,7 @@ fn u32(rest: &mut &[u8], malformed: Malformed) -> Result<u32, Malformed> {
     read_int(rest).map_err(|_| malformed)
 }
 
-fn bin<'a>(rest: &mut &'a [u8], malformed: Malformed) -> Result<&'a [u8], Malformed> {
+pub(super) fn bin<'a>(rest: &mut &'a [u8], malformed: Malformed) -> Result<&'a [u8], Malformed> {
     let len = read_bin_len(rest).map_err(|_| malformed)? as usize;
     let (bytes, tail) = rest.split_at_checked(len).ok_or(malformed)?;
     *rest = tail;
@@ -489,12 +425,4 @@ fn nil(rest: &mut &[u8]) -> bool {
 
 fn option(rest: &mut &[u8], malformed: Malformed) -> Result<Option<u64>, Malformed> {
     if nil(rest) { Ok(None) } else { uint(rest, malformed).map(Some) }
-}
-
-/// One MessagePack object off the front.
-fn value<'a>(rest: &mut &'a [u8], malformed: Malformed) -> Result<&'a [u8], Malformed> {
-    let start = *rest;
-    let mut deserializer = rmp_serde::Deserializer::new(&mut *rest);
-    serde::de::IgnoredAny::deserialize(&mut deserializer).map_err(|_| malformed)?;
-    start.get(..start.len() - rest.len()).ok_or(malformed)
 }

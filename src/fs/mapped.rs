@@ -68,19 +68,6 @@ impl MappedRegion {
         })
     }
 
-    /// Takes the page faults now, in the preparing thread, rather than one by one in the writer. Best effort: what is
-    /// not populated is faulted in later.
-    fn populate(&self, from: u64, to: u64) {
-        let mut at = from;
-        while at < to {
-            let step_end = (at / POPULATE_STEP + 1).saturating_mul(POPULATE_STEP).min(to);
-            if self.map.advise_range(Advice::PopulateWrite, at as usize, (step_end - at) as usize).is_err() {
-                return;
-            }
-            at = step_end;
-        }
-    }
-
     /// Stores `bytes` at `at`. The caller holds `placing` and has checked that they end at or below `ready`.
     fn store(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let placed_end = self.placed_end.load(Ordering::Relaxed);
@@ -116,8 +103,18 @@ impl Region for MappedRegion {
             allocate(&self.file, start, to - start).inspect_err(|_| cut_back(&self.file, size_before))?;
             self.ready.fetch_max(to, Ordering::AcqRel);
         }
-        self.populate(from, to);
         Ok(())
+    }
+
+    fn warm(&self, from: u64, to: u64) {
+        let mut at = from;
+        while at < to {
+            let step_end = (at / POPULATE_STEP + 1).saturating_mul(POPULATE_STEP).min(to);
+            if self.map.advise_range(Advice::PopulateWrite, at as usize, (step_end - at) as usize).is_err() {
+                return;
+            }
+            at = step_end;
+        }
     }
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {

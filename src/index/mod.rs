@@ -288,7 +288,8 @@ impl Index {
 
     /// Counts an added entry.
     pub(crate) fn added(&self, index: u64) {
-        self.live.fetch_add(1, Ordering::Relaxed);
+        // One thread writes at a time, so that a load and a store do. In recovery deletions may come first.
+        self.live.store(self.live.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         if index < self.first_hint.load(Ordering::Relaxed) {
             self.first_hint.store(index, Ordering::Release);
         }

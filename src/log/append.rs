@@ -3,59 +3,127 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
-use crate::format::{Next, RecordType};
+use crate::format::{Kind, Next, RecordType};
 use crate::position::Position;
 use crate::segment::Active;
+use crate::sync::MutexGuard;
 
-use super::{Group, Log, OVERHEAD_BYTES, Op, Wait, Writer};
+use super::group::Item;
+use super::{Group, Log, OVERHEAD_BYTES, Op, Scratch, Single, Wait, Writer};
+
+/// Where the segment ends, with what may have to be placed before a write.
+fn end_behind_overhead(active: &Active) -> u64 {
+    u64::from(active.end) + OVERHEAD_BYTES
+}
 
 impl Log {
+    /// Places one entry and makes it visible: what [`append`](Log::append) does, for what nearly every write is. Without
+    /// an index it gets the next one. Returns its index, where it stands, and the position behind it.
+    ///
+    /// # Errors
+    /// As [`append`](Log::append).
+    pub(crate) fn put(
+        &self,
+        index: Option<u64>,
+        single: &mut Single,
+        wait: Wait<'_>,
+    ) -> Result<(u64, Position, Position)> {
+        let mut writer = self.writer.lock();
+        let (index, from) = loop {
+            self.check_writable(&writer)?;
+            let index = match (index, writer.contents.state.next) {
+                (Some(index), _) | (None, Next::At(index)) => index,
+                (None, Next::Unset) => 1,
+                (None, Next::Exhausted) => return Err(Error::IndexExhausted),
+            };
+            let from = single.set_index(index);
+            let bytes = (single.bytes().len() - from) as u64;
+            self.check_record_size(bytes)?;
+            writer.contents.check_put(index)?;
+            if self.has_room(&mut writer, |active| active.framer.end(end_behind_overhead(active), bytes))? {
+                break (index, from);
+            }
+            self.wait_for_room(&mut writer, wait)?;
+        };
+        let active = self.active(&mut writer)?;
+        let header = active.framer.checksum.fragment_header_bytes();
+        let record = RecordType::alone(Kind::Entry);
+        let bytes = single.bytes();
+        let placed = if active.takes_whole(bytes.len() - from) {
+            active.place_whole(record, &mut bytes[from - header..])
+        } else {
+            let start = active.frame(record, &bytes[from..]);
+            active.place().map(|()| start)
+        };
+        let offset = placed.map_err(|e| self.latch.set(e, self.durable()))?;
+        let end = active.end_with_records();
+        let start = Position::new(end.segment_number(), offset);
+        let contents = &mut writer.contents;
+        contents.put(index, &bytes[from..], start);
+        self.index.publish(end);
+        self.set_next(contents.state.next);
+        self.announce();
+        self.after_place(&mut writer, 1, (bytes.len() - from) as u64);
+        Ok((index, start, end))
+    }
+
     /// Places a group and makes it visible. Calls `placed` with the position of each put, in the group's order.
-    /// Returns the position behind the group: when everything before it is durable, so is the group.
+    /// Returns the position behind the group: when everything before it is durable, so is the group. `None` where it
+    /// would change nothing, and was not placed.
     ///
     /// # Errors
     /// What [`Contents::check`] refuses, a full disk, a closed or failed log; then nothing was placed. A failure to
     /// place sets the latch.
     pub(crate) fn append(
         &self,
-        group: &mut Group,
+        group: &Group,
         wait: Wait<'_>,
         mut placed: impl FnMut(Position),
-    ) -> Result<Position> {
-        let mut writer = self.writer.lock();
-        loop {
-            self.check_writable(&writer)?;
-            if group.appends {
-                match writer.contents.state.next {
-                    Next::Unset => group.set_only_index(1),
-                    Next::At(next) if group.items[0].op == Op::Put(next) => {}
-                    Next::At(next) => group.set_only_index(next),
-                    Next::Exhausted => return Err(Error::IndexExhausted),
-                }
-            }
-            writer.contents.check(group)?;
-            if group.items.iter().all(|item| item.skip) {
-                return Ok(self.index.tail());
-            }
-            if self.has_room(&mut writer, group)? {
-                break;
-            }
-            wait(&mut writer)?;
-            if let Some(error) = writer.failed.take() {
-                return Err(error);
-            }
+    ) -> Result<Option<Position>> {
+        let bytes = group.items.iter().map(|item| item.payload_bytes() as u64).sum();
+        if bytes > self.options.batch_bytes_max {
+            return Err(Error::TooLarge { what: "batch", bytes, limit: self.options.batch_bytes_max });
         }
-        self.place(&mut writer, group, &mut placed)
+        group.items.iter().try_for_each(|item| self.check_record_size(item.payload_bytes() as u64))?;
+        let mut writer = self.writer.lock();
+        let mut scratch = std::mem::take(&mut writer.scratch);
+        let skips = &mut scratch.skips;
+        let appended = loop {
+            self.check_writable(&writer)?;
+            writer.contents.check(group, skips)?;
+            if skips.len() == group.items.len() {
+                break Ok(None);
+            }
+            let end = |active: &Active| {
+                let ends = |end, item: &Item| active.framer.end(end, item.payload_bytes() as u64);
+                group.live(skips).fold(end_behind_overhead(active), ends)
+            };
+            if self.has_room(&mut writer, end)? {
+                break self.place(&mut writer, group, &mut scratch, &mut placed).map(Some);
+            }
+            self.wait_for_room(&mut writer, wait)?;
+        };
+        writer.scratch = scratch;
+        appended
     }
 
-    /// Whether the group can be placed now, in the active segment or, rotating to it, in the next one. If not, the
-    /// keeper has been asked.
-    fn has_room(&self, writer: &mut Writer, group: &Group) -> Result<bool> {
-        if self.is_rotation_due(writer, group) && !self.try_rotate(writer)? {
-            return Ok(false);
+    fn check_record_size(&self, bytes: u64) -> Result<()> {
+        let limit = self.options.record_bytes_max;
+        if bytes > limit { Err(Error::TooLarge { what: "record", bytes, limit }) } else { Ok(()) }
+    }
+
+    /// Whether what ends at `end` can be placed now, in the active segment or, rotating to it, in the next one. If not,
+    /// the keeper has been asked.
+    fn has_room(&self, writer: &mut Writer, end: impl Fn(&Active) -> u64) -> Result<bool> {
+        let mut end_now = writer.active.as_ref().map_or(0, &end);
+        if self.is_rotation_due(writer, end_now) {
+            if !self.try_rotate(writer)? {
+                return Ok(false);
+            }
+            end_now = writer.active.as_ref().map_or(0, end);
         }
         let Some(active) = &writer.active else { return Ok(false) };
-        let end = self.end_behind(active, group) + 2 * u64::from(self.options.sync_align);
+        let end = end_now + 2 * u64::from(self.options.sync_align);
         // The next segment's offsets and footer have room for the largest batch; see `Options::validate`.
         if end <= active.segment.prepared.load(Ordering::Acquire) {
             return Ok(true);
@@ -64,91 +132,99 @@ impl Log {
         Ok(false)
     }
 
-    /// Where the segment would end with the group, generously.
-    fn end_behind(&self, active: &Active, group: &Group) -> u64 {
-        let mut end = u64::from(active.end) + OVERHEAD_BYTES;
-        for item in group.items.iter().filter(|item| !item.skip) {
-            end = active.framer.end(end, group.payload(item).len() as u64);
-        }
-        end
+    fn wait_for_room(&self, writer: &mut MutexGuard<'_, Writer>, wait: Wait<'_>) -> Result<()> {
+        wait(writer)?;
+        writer.failed.take().map_or(Ok(()), Err)
     }
 
-    fn is_rotation_due(&self, writer: &Writer, group: &Group) -> bool {
+    /// Whether what would end at `end` goes to the next segment.
+    fn is_rotation_due(&self, writer: &Writer, end: u64) -> bool {
         let Some(active) = &writer.active else { return true };
         if !active.has_records {
             return false;
         }
-        let entries = writer.contents.tmp.len() as u64;
-        self.options.segment_entries.is_some_and(|most| entries >= most)
-            || self.end_behind(active, group) > self.options.segment_bytes
+        self.options.segment_entries.is_some_and(|most| writer.contents.tmp.len() as u64 >= most)
+            || end > self.options.segment_bytes
             || self.options.segment_age.is_some_and(|age| writer.begun.elapsed() >= age)
     }
 
-    /// Frames, places, applies and publishes; there is room.
-    fn place(&self, writer: &mut Writer, group: &Group, placed: &mut dyn FnMut(Position)) -> Result<Position> {
-        let Writer { contents, active, marked, starts, truncated_at, wishes, .. } = writer;
-        let Some(active) = active else {
+    /// The end of the log, which has room; a watermark is framed first where a sync has returned since the last one.
+    fn active<'a>(&self, writer: &'a mut Writer) -> Result<&'a mut Active> {
+        let Some(active) = &mut writer.active else {
             return Err(Error::Closed);
         };
         let durable = self.durable();
-        if durable > *marked {
+        if durable > writer.marked {
             active.frame_watermark(durable);
-            *marked = durable;
+            writer.marked = durable;
         }
-        let items = || group.items.iter().filter(|item| !item.skip);
-        let count = items().count();
-        starts.clear();
-        for (place, item) in items().enumerate() {
-            let record = RecordType { kind: item.op.kind(), begins: place == 0, ends: place + 1 == count };
-            let digest = item.digest.clone().filter(|_| group.checksum == active.framer.checksum);
-            starts.push(active.frame(record, group.payload(item), digest));
-        }
-        active.place().map_err(|e| self.latch.set(e, durable))?;
-        active.records_end = active.end;
-        active.has_records = true;
-        let number = active.segment.number;
-        let end = Position::new(number, active.end);
+        Ok(active)
+    }
 
+    /// Frames, places, applies and publishes; there is room.
+    fn place(
+        &self,
+        writer: &mut Writer,
+        group: &Group,
+        Scratch { skips, starts }: &mut Scratch,
+        placed: &mut impl FnMut(Position),
+    ) -> Result<Position> {
+        let live = || group.live(skips);
+        let active = self.active(writer)?;
+        let count = group.items.len() - skips.len();
+        let records = live().enumerate().map(|(place, item)| {
+            let record = RecordType { kind: item.op.kind(), begins: place == 0, ends: place + 1 == count };
+            (record, group.payload(item))
+        });
+        starts.clear();
+        active.frame_all(records, starts);
+        active.place().map_err(|e| self.latch.set(e, self.durable()))?;
+        let end = active.end_with_records();
+
+        let Writer { contents, truncated_at, wishes, .. } = writer;
+        let (mut puts, mut bytes) = (0, 0);
         let mut apply = || {
-            for (item, start) in items().zip(starts.iter()) {
-                let position = Position::new(number, *start);
-                contents.apply(item.op, group.payload(item), position);
+            for (item, start) in live().zip(&*starts) {
+                let (position, payload) = (Position::new(end.segment_number(), *start), group.payload(item));
+                contents.apply(item.op, payload, position);
+                bytes += payload.len() as u64;
                 match item.op {
-                    Op::Put(_) => placed(position),
+                    Op::Put(_) => {
+                        puts += 1;
+                        placed(position);
+                    }
                     Op::Truncate(_) => (*truncated_at, wishes.retention) = (end, true),
                     Op::Delete(_) | Op::Meta => {}
                 }
             }
             self.index.publish(end);
         };
-        let takes_away = items().any(|item| matches!(item.op, Op::Truncate(_) | Op::Meta));
+        let takes_away = live().any(|item| matches!(item.op, Op::Truncate(_) | Op::Meta));
         if takes_away {
-            self.index.take_away(apply)
+            self.index.take_away(apply);
+            self.set_state(&contents.state);
         } else {
-            apply()
+            apply();
+            self.set_next(contents.state.next);
         }
-        self.moved.notify(usize::MAX);
-        for item in items() {
+        self.announce();
+        for item in live() {
             if let Op::Delete(index) = item.op {
                 self.index.pass_over(index);
             }
         }
-        self.after_place(writer, group);
+        self.after_place(writer, puts, bytes);
         Ok(end)
     }
 
     /// Asks for more space and the next segment before they are needed, and wakes the keeper from its rest.
-    fn after_place(&self, writer: &mut Writer, group: &Group) {
-        let items = || group.items.iter().filter(|item| !item.skip);
-        let bytes = items().map(|item| group.payload(item).len() as u64).sum();
-        self.set_state(&writer.contents.state);
-        self.counters.appended(items().filter(|item| matches!(item.op, Op::Put(_))).count() as u64, bytes);
+    fn after_place(&self, writer: &mut Writer, puts: u64, bytes: u64) {
+        self.counters.appended(puts, bytes);
         let Some(active) = &writer.active else { return };
         let (end, prepared) = (u64::from(active.end), active.segment.prepared.load(Ordering::Relaxed));
         let segment_bytes = self.options.segment_bytes;
-        let entries = writer.contents.tmp.len() as u64;
-        let half_full =
-            end >= segment_bytes / 2 || self.options.segment_entries.is_some_and(|most| entries >= most.div_ceil(2));
+        let half_full = end >= segment_bytes / 2
+            || (self.options.segment_entries).is_some_and(|most| writer.contents.tmp.len() as u64 >= most.div_ceil(2));
         if end >= prepared / 2 && prepared < segment_bytes && writer.wishes.room.is_none() {
             self.want_room(writer, (2 * prepared).min(segment_bytes));
         }

@@ -3,6 +3,7 @@
 //! A write and recovery apply records through the same code, so that a reopened log cannot differ from the one that
 //! was written.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::sync::RwLock;
 
 use super::View;
 use super::group::{Group, Item, Op};
+use super::state::{check_order, check_truncation, raised_floor, truncated};
 
 pub(crate) type Meta = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -263,18 +265,7 @@ impl Contents {
     /// Changes what one record at `position` changes. Entries become visible when the tail is published behind them.
     pub(crate) fn apply(&mut self, op: Op, payload: &[u8], position: Position) {
         match op {
-            Op::Put(index) => {
-                // An index that retention has freed may stand behind the deletion of its last entry.
-                self.journal.tombstones.remove(&index);
-                self.tmp.insert(index, position.offset32());
-                if let Some(keys) = self.tmp.keys() {
-                    keys.insert(payload, index, position.offset32());
-                }
-                self.index.added(index);
-                if self.state.next.admits(index) {
-                    self.state.next = Next::behind(index);
-                }
-            }
+            Op::Put(index) => self.put(index, payload, position),
             Op::Delete(index) => {
                 self.index.delete(index, position);
                 self.journal.tombstones.insert(index, position.offset32());
@@ -289,6 +280,23 @@ impl Contents {
                     };
                 }
             }
+        }
+    }
+
+    /// Adds the entry at `position`, as [`apply`](Contents::apply) does.
+    #[inline]
+    pub(crate) fn put(&mut self, index: u64, payload: &[u8], position: Position) {
+        if !self.journal.tombstones.is_empty() {
+            // An index that retention has freed may stand behind the deletion of its last entry.
+            self.journal.tombstones.remove(&index);
+        }
+        self.tmp.insert(index, position.offset32());
+        if let Some(keys) = self.tmp.keys() {
+            keys.insert(payload, index, position.offset32());
+        }
+        self.index.added(index);
+        if self.state.next.admits(index) {
+            self.state.next = Next::behind(index);
         }
     }
 
@@ -326,12 +334,28 @@ impl Contents {
         }
     }
 
-    /// Checks a group against the log and marks the records that would do nothing. Changes nothing else.
+    /// Whether an entry of `index` may be written.
+    ///
+    /// # Errors
+    /// What is wrong with the index.
+    #[inline]
+    pub(crate) fn check_put(&self, index: u64) -> Result<()> {
+        check_order(&self.state, None, index)?;
+        // An index that is the next one or a later one is not looked for.
+        if !self.state.next.admits(index) && self.index.table().find(index).is_some() {
+            return Err(Error::IndexExists { index });
+        }
+        Ok(())
+    }
+
+    /// Checks a group against the log. `skips` are then the places of the records that would do nothing, ascending.
     ///
     /// # Errors
     /// What is wrong with an index, a truncation or the metadata; the log stays as it was.
-    pub(crate) fn check(&self, group: &mut Group) -> Result<()> {
-        let table = self.index.table();
+    pub(crate) fn check(&self, group: &Group, skips: &mut Vec<usize>) -> Result<()> {
+        skips.clear();
+        let table = LazyCell::new(|| self.index.table());
+        let mut has_meta = false;
         let mut state = self.state;
         let mut clip = Clip::ALL;
         let mut last_put: Option<u64> = None;
@@ -341,8 +365,9 @@ impl Contents {
             match group.items[place].op {
                 Op::Truncate(truncation) => {
                     let is_idle = check_truncation(&state, truncation)?;
-                    group.items[place].skip = is_idle;
-                    if !is_idle {
+                    if is_idle {
+                        skips.push(place);
+                    } else {
                         state = truncated(state, truncation);
                         clip.truncate(truncation);
                     }
@@ -369,23 +394,22 @@ impl Contents {
                     let again = place > 0 && group.items[place - 1].op == Op::Delete(index);
                     let is_live =
                         clip.contains(index) && table.find(index).is_some() && self.index.tombstone(index).is_none();
-                    group.items[place].skip = again || !is_live;
+                    if again || !is_live {
+                        skips.push(place);
+                    }
                 }
-                Op::Meta => {}
+                Op::Meta => has_meta = true,
             }
         }
-        self.check_meta(group)
+        if has_meta { self.check_meta(group) } else { Ok(()) }
     }
 
     /// Metadata goes into every head stamp, so its size is bounded.
     fn check_meta(&self, group: &Group) -> Result<()> {
-        let sets = || group.items.iter().filter(|item| item.op == Op::Meta);
-        if sets().next().is_none() {
-            return Ok(());
-        }
+        let sets = group.items.iter().filter(|item| item.op == Op::Meta);
         let mut sizes: BTreeMap<Vec<u8>, usize> =
             self.meta.read().iter().map(|(key, value)| (key.clone(), key.len() + value.len())).collect();
-        for item in sets() {
+        for item in sets {
             if let Ok(MetaRecord { key, value }) = MetaRecord::decode(group.payload(item)) {
                 match value {
                     Some(value) => sizes.insert(key.to_vec(), key.len() + value.len()),
@@ -405,94 +429,5 @@ impl Contents {
 fn note_removed(index: &Index, rows: &[Row]) {
     if let Some(last) = rows.iter().rev().find(|row| row.count() != 0) {
         index.note_removed(Position::new(last.number(), last.end.unwrap_or(u32::MAX)));
-    }
-}
-
-/// The state behind a truncation.
-fn truncated(mut state: State, truncation: Truncation) -> State {
-    match truncation {
-        Truncation::Before(index) => {
-            state.floor = state.floor.max(index);
-            state.next = match state.next {
-                Next::Unset => Next::At(index),
-                Next::At(next) => Next::At(next.max(index)),
-                Next::Exhausted => Next::Exhausted,
-            };
-        }
-        Truncation::After(index) => {
-            if !state.next.admits(index) {
-                state.next = Next::behind(index);
-            }
-            // Nobody misses what was removed above it.
-            state.retired = state.retired.map(|retired| retired.min(index));
-        }
-        Truncation::Reset(index) => {
-            state.floor = index;
-            state.retired = None;
-            state.next = Next::At(index);
-        }
-    }
-    state
-}
-
-/// The state when segments were removed and the first one left began with `next`: every index that was removed lies
-/// below it, and what truncations took before, `hidden`, was freed and not removed. Without that the floor would rise
-/// above the next index, and every write would be refused.
-fn raised_floor(mut state: State, next: Next, hidden: Clip) -> State {
-    let Some((_, highest)) = hidden.bounds() else {
-        return state;
-    };
-    let next = match next {
-        Next::At(next) => Next::At(next.min(highest.saturating_add(1))),
-        Next::Exhausted => Next::behind(highest),
-        Next::Unset => Next::Unset,
-    };
-    match (state.order, next) {
-        (_, Next::Unset) => {}
-        (IndexOrder::Any, Next::At(next)) => state.retired = state.retired.max(next.checked_sub(1)),
-        (IndexOrder::Any, Next::Exhausted) => state.retired = Some(u64::MAX),
-        (_, Next::At(next)) => state.floor = state.floor.max(next),
-        (_, Next::Exhausted) => state.floor = u64::MAX,
-    }
-    state
-}
-
-/// Whether a truncation would do nothing.
-fn check_truncation(state: &State, truncation: Truncation) -> Result<bool> {
-    Ok(match truncation {
-        Truncation::Before(index) => index <= state.floor,
-        Truncation::After(index) => {
-            if index.checked_add(1).is_some_and(|next| next < state.floor) {
-                return Err(Error::BelowFloor { index, floor: state.floor });
-            }
-            match state.next {
-                Next::Unset => true,
-                Next::At(next) => index.checked_add(1).is_none_or(|behind| behind >= next),
-                Next::Exhausted => index == u64::MAX,
-            }
-        }
-        Truncation::Reset(_) => false,
-    })
-}
-
-/// Whether `index` may follow; `previous` is the put before it in the same batch.
-fn check_order(state: &State, previous: Option<u64>, index: u64) -> Result<()> {
-    if previous == Some(index) {
-        return Err(Error::BatchDuplicate { index });
-    }
-    if index < state.floor {
-        return Err(Error::BelowFloor { index, floor: state.floor });
-    }
-    let order = state.order;
-    let expected = match (order, state.next) {
-        (IndexOrder::Any, _) | (_, Next::Unset) => return Ok(()),
-        (_, Next::Exhausted) => return Err(Error::IndexExhausted),
-        (_, Next::At(next)) => next,
-    };
-    let fits = if order == IndexOrder::Sequential { index == expected } else { index >= expected };
-    match previous {
-        _ if fits => Ok(()),
-        Some(after) if order == IndexOrder::Sequential => Err(Error::BatchGap { after, index }),
-        _ => Err(Error::IndexOrder { index, expected, order }),
     }
 }

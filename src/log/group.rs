@@ -1,10 +1,11 @@
 //! Records on their way into the log: encoded outside the writer lock, placed together or not at all.
 
-use rmp::encode::{write_array_len, write_bin, write_uint};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::format::{Checksum, Digest, Kind, MetaRecord, Tombstone, Truncation};
+use crate::format::{
+    EntryRecord, FRAGMENT_HEADER_BYTES_MAX, HEAD_BYTES_MAX, Kind, MetaRecord, Tombstone, Truncation, encode_bin,
+};
 
 /// What one record does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,94 +25,116 @@ impl Op {
             Op::Meta => Kind::Meta,
         }
     }
+
+    /// In which order the records of a group take effect: truncations, entries by index, deletions by index, metadata.
+    fn rank(self) -> (u8, u64) {
+        match self {
+            Op::Truncate(_) => (0, 0),
+            Op::Put(index) => (1, index),
+            Op::Delete(index) => (2, index),
+            Op::Meta => (3, 0),
+        }
+    }
 }
 
-/// One encoded record.
-#[derive(Debug)]
+/// One encoded record: where its payload stands in the bytes of the group.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Item {
     pub(crate) op: Op,
     from: usize,
     to: usize,
-    pub(crate) digest: Option<Digest>,
-    /// It turned out to do nothing.
-    pub(crate) skip: bool,
+    /// Which record of the group it was before they were put in order.
+    pub(crate) place: u32,
 }
 
-/// The records of one write or batch, in the order in which they take effect.
-#[derive(Debug, Default)]
+impl Item {
+    pub(crate) const fn payload_bytes(&self) -> usize {
+        self.to - self.from
+    }
+}
+
+/// The records of one write or batch.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
     bytes: Vec<u8>,
     pub(crate) items: Vec<Item>,
-    /// The index of the only put is a guess; the log sets it.
-    pub(crate) appends: bool,
-    /// The digests are of this checksum.
-    pub(crate) checksum: Checksum,
 }
 
-/// The array header and the longest index.
-const HEAD_ROOM: usize = 10;
+/// One entry on its way into the log, which gives it its index and frames it in place: in front of its key there is room
+/// for a fragment header, an array header and the longest index.
+#[derive(Debug)]
+pub(crate) struct Single(Vec<u8>);
 
-/// Payloads longer than this cross a block boundary more often than not, and then their digest is of no use.
-const DIGEST_BYTES_MAX: usize = 8 << 10;
+/// Room in front of the key of a single entry.
+const HEAD_ROOM: usize = FRAGMENT_HEADER_BYTES_MAX + HEAD_BYTES_MAX;
+
+/// Encoding buffers keep no more than this from one write to the next: a large value must not pin its memory for ever.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// A value as it is given to a write.
 pub(crate) enum Value<'a, T: ?Sized> {
     Serialize(&'a T),
     Bytes(&'a [u8]),
-    /// Already MessagePack.
-    Encoded(&'a [u8]),
+}
+
+impl Single {
+    pub(crate) const fn new() -> Self {
+        Single(Vec::new())
+    }
+
+    /// Encodes key and value.
+    ///
+    /// # Errors
+    /// [`Error::Encode`].
+    #[inline]
+    pub(crate) fn encode<T: Serialize + ?Sized>(&mut self, key: &[u8], value: Value<'_, T>) -> Result<()> {
+        self.0.clear();
+        self.0.shrink_to(KEPT_BYTES);
+        self.0.extend_from_slice(&[0; HEAD_ROOM]);
+        encode_tail(&mut self.0, key, value)
+    }
+
+    /// Gives it an index; returns where its payload starts in what [`bytes`](Single::bytes) returns.
+    #[inline]
+    pub(crate) fn set_index(&mut self, index: u64) -> usize {
+        EntryRecord::encode_index_before(&mut self.0, HEAD_ROOM, index)
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
 }
 
 impl Group {
     /// Empties it, keeping its memory unless that is much.
-    pub(crate) fn clear(&mut self, checksum: Checksum) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(1 << 20);
+        self.bytes.shrink_to(KEPT_BYTES);
         self.items.clear();
         self.items.shrink_to(1 << 14);
-        self.appends = false;
-        self.checksum = checksum;
     }
 
     pub(crate) fn payload(&self, item: &Item) -> &[u8] {
         &self.bytes[item.from..item.to]
     }
 
+    /// The records but for those at `skips`, which is ascending, and mostly empty.
+    pub(crate) fn live<'a>(&'a self, skips: &'a [usize]) -> impl Iterator<Item = &'a Item> {
+        let is_live = |(place, _): &(usize, _)| skips.is_empty() || skips.binary_search(place).is_err();
+        self.items.iter().enumerate().filter(is_live).map(|(_, item)| item)
+    }
+
     /// Adds an entry.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the group stays as it was.
     pub(crate) fn put<T: Serialize + ?Sized>(&mut self, index: u64, key: &[u8], value: Value<'_, T>) -> Result<()> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEAD_ROOM]);
-        // Writing into memory cannot fail.
-        let _ = write_bin(&mut self.bytes, key);
-        match value {
-            Value::Bytes(bytes) => {
-                let _ = write_bin(&mut self.bytes, bytes);
-            }
-            Value::Encoded(encoded) => self.bytes.extend_from_slice(encoded),
-            Value::Serialize(value) => encode_value(&mut self.bytes, value)?,
-        }
-        self.items.push(Item { op: Op::Put(index), from: start, to: self.bytes.len(), digest: None, skip: false });
-        self.set_index(self.items.len() - 1, start + HEAD_ROOM, index);
+        let from = self.bytes.len();
+        EntryRecord::encode_index(&mut self.bytes, index);
+        encode_tail(&mut self.bytes, key, value).inspect_err(|_| self.bytes.truncate(from))?;
+        self.push(Op::Put(index), from);
         Ok(())
-    }
-
-    /// Gives the only put another index.
-    pub(crate) fn set_only_index(&mut self, index: u64) {
-        self.set_index(0, HEAD_ROOM, index);
-    }
-
-    /// Writes the head of an entry so that it ends at `head_end`, where its key begins.
-    fn set_index(&mut self, item: usize, head_end: usize, index: u64) {
-        let mut head = [0; HEAD_ROOM];
-        let mut rest = &mut head[..];
-        let _ = write_array_len(&mut rest, 3);
-        let _ = write_uint(&mut rest, index);
-        let len = HEAD_ROOM - rest.len();
-        self.bytes[head_end - len..head_end].copy_from_slice(&head[..len]);
-        let item = &mut self.items[item];
-        item.op = Op::Put(index);
-        item.from = head_end - len;
-        item.digest = digest(self.checksum, &self.bytes[item.from..item.to]);
     }
 
     /// Adds a deletion; `key` is the entry's.
@@ -131,37 +154,38 @@ impl Group {
     fn add(&mut self, op: Op, encode: impl FnOnce(&mut Vec<u8>)) {
         let from = self.bytes.len();
         encode(&mut self.bytes);
-        let to = self.bytes.len();
-        self.items.push(Item { op, from, to, digest: digest(self.checksum, &self.bytes[from..to]), skip: false });
+        self.push(op, from);
     }
 
-    /// Refuses what is over the limits.
-    pub(crate) fn check_size(&self, record_bytes_max: u64, batch_bytes_max: u64) -> Result<()> {
-        let mut sum = 0;
-        for item in &self.items {
-            let bytes = (item.to - item.from) as u64;
-            if bytes > record_bytes_max {
-                return Err(Error::TooLarge { what: "record", bytes, limit: record_bytes_max });
-            }
-            sum += bytes;
-        }
-        if sum > batch_bytes_max {
-            return Err(Error::TooLarge { what: "batch", bytes: sum, limit: batch_bytes_max });
-        }
-        Ok(())
+    fn push(&mut self, op: Op, from: usize) {
+        let place = self.items.len() as u32;
+        self.items.push(Item { op, from, to: self.bytes.len(), place });
+    }
+
+    /// Whether the records stand in the order in which they take effect.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.items.is_sorted_by_key(|item| item.op.rank())
+    }
+
+    /// Puts them into that order; those of equal rank keep theirs.
+    pub(crate) fn sort(&mut self) {
+        self.items.sort_by_key(|item| item.op.rank());
     }
 }
 
-fn digest(checksum: Checksum, payload: &[u8]) -> Option<Digest> {
-    (payload.len() <= DIGEST_BYTES_MAX).then(|| {
-        let mut digest = checksum.digest();
-        digest.update(payload);
-        digest
-    })
+/// Encodes what follows the index of an entry.
+#[inline]
+fn encode_tail<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &[u8], value: Value<'_, T>) -> Result<()> {
+    encode_bin(out, key);
+    match value {
+        Value::Bytes(bytes) => encode_bin(out, bytes),
+        Value::Serialize(value) => encode_value(out, value)?,
+    }
+    Ok(())
 }
 
 /// Encodes a value with field names, so that old logs survive new fields and any MessagePack tool can read them.
-pub(crate) fn encode_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<()> {
+fn encode_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> Result<()> {
     let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
     value.serialize(&mut serializer).map_err(|error| Error::Encode { reason: error.to_string() })
 }

@@ -10,6 +10,7 @@ mod group;
 #[cfg(all(casklog_loom, test))]
 mod models;
 mod rotate;
+mod state;
 mod view;
 
 use std::collections::VecDeque;
@@ -27,7 +28,7 @@ use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};
-pub(crate) use group::{Group, Op, Value, encode_value};
+pub(crate) use group::{Group, Op, Single, Value};
 pub(crate) use view::{Foreign, View};
 
 /// Rotated segments that may wait to be sealed before the writer waits for them.
@@ -73,7 +74,7 @@ pub(crate) struct Writer {
     pub(crate) found_spare: Option<Header>,
     /// The last truncation: nothing it freed is retired before it is durable.
     pub(crate) truncated_at: Position,
-    starts: Vec<u32>,
+    scratch: Scratch,
     pub(crate) is_closed: bool,
     /// The keeper sleeps without a time-out.
     pub(crate) keeper_rests: bool,
@@ -81,6 +82,15 @@ pub(crate) struct Writer {
     pub(crate) begun: Instant,
     /// Syncs that callers asked for since the active segment was begun.
     pub(crate) syncs_asked: u64,
+}
+
+/// Memory that a batch needs while it is placed; nothing in it lasts.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// The places of records that would do nothing.
+    skips: Vec<usize>,
+    /// Where the others begin.
+    starts: Vec<u32>,
 }
 
 /// What the writer wants from the keeper.
@@ -236,7 +246,7 @@ impl Writer {
             ended: None,
             found_spare: None,
             truncated_at: Position::ZERO,
-            starts: Vec::new(),
+            scratch: Scratch::default(),
             is_closed: false,
             keeper_rests: false,
             begun: Instant::now(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::{Framer, HeadStamp, Header, Kind, RecordType};
@@ -10,6 +11,9 @@ use crate::segment::{Active, DATA_START, Segment};
 use crate::sync::Instant;
 
 use super::{Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer, draw_log_id, draw_log_number};
+
+/// A segment that was filled sooner than this is followed by one that is.
+const FAST: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Moves on to the spare segment; asks for one and returns false where there is none.
@@ -46,7 +50,7 @@ impl Log {
         segment.stamp_end = stamp_end as u32;
         let segment = Arc::new(segment);
         let mut active = Active::new(segment.clone(), region, DATA_START, header.log_number);
-        active.frame(RecordType::alone(Kind::HeadStamp), &payload, None);
+        active.frame(RecordType::alone(Kind::HeadStamp), &payload);
         active.place().map_err(|e| self.latch.set(e, self.durable()))?;
 
         active.records_end = active.end;
@@ -58,6 +62,8 @@ impl Log {
         let journal = writer.contents.begin_segment(segment, old.as_ref().map(|old| old.end));
         if let Some(old) = old {
             self.counters.rotations.fetch_add(1, Ordering::Relaxed);
+            // There would be no time to make the next one ready while the second half of this one is filled.
+            writer.wishes.spare = self.options.background && writer.begun.elapsed() < FAST;
             if !writer.keeper_rests {
                 old.segment.last_write_ms.store(self.dir.now_ms(), Ordering::Relaxed);
             }

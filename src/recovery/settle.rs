@@ -250,7 +250,7 @@ fn place_resume(file: &Arc<dyn File>, path: &Path, last: &mut ScannedSegment, sy
     let mut payload = Vec::new();
     resume.encode(&mut payload);
     let mut bytes = Vec::new();
-    let (start, end) = framer(last).frame(&mut bytes, last.end, RecordType::alone(Kind::Resume), &payload, None);
+    let (start, end) = framer(last).frame(&mut bytes, last.end, RecordType::alone(Kind::Resume), &payload);
     let end = frame_padding(Framer { log_number: resume.next, ..framer(last) }, &mut bytes, end, sync_align);
     if !place(file, path, last, &bytes)? {
         return Ok(false);
@@ -276,7 +276,7 @@ fn place_padding(file: &Arc<dyn File>, path: &Path, last: &mut ScannedSegment, s
 /// durable: padding fills it. Returns where that ends.
 fn frame_padding(framer: Framer, bytes: &mut Vec<u8>, end: u32, sync_align: u32) -> u32 {
     match framer.padding(end, sync_align) {
-        Some(padding) => framer.frame(bytes, end, RecordType::alone(Kind::Padding), &padding, None).1,
+        Some(padding) => framer.frame(bytes, end, RecordType::alone(Kind::Padding), &padding).1,
         None => end,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Digest, Framer, Kind, RecordType, block_rest, encode_watermark};
+use crate::format::{Framer, Kind, RecordType, block_rest, encode_watermark};
 use crate::fs::Region;
 use crate::position::Position;
 
@@ -41,22 +41,51 @@ impl Active {
         let header = self.framer.checksum.fragment_header_bytes();
         let rest = block_rest(self.framer.start(self.frame_end())) as usize;
         if rest < header + payload.len() {
-            self.frame(RecordType::alone(Kind::Padding), &vec![0; rest - header], None);
+            self.frame(RecordType::alone(Kind::Padding), &vec![0; rest - header]);
         }
-        self.frame(RecordType::alone(Kind::Watermark), &payload, None);
+        self.frame(RecordType::alone(Kind::Watermark), &payload);
     }
 
     /// Adds padding, so that the next record starts at a multiple of `align`, which divides the block size.
     pub(crate) fn frame_padding(&mut self, align: u32) {
         if let Some(padding) = self.framer.padding(self.frame_end(), align) {
-            self.frame(RecordType::alone(Kind::Padding), &padding, None);
+            self.frame(RecordType::alone(Kind::Padding), &padding);
         }
     }
 
     /// Adds a record to the frame; returns where it starts. The caller has checked that the segment has room for it.
-    pub(crate) fn frame(&mut self, record: RecordType, payload: &[u8], digest: Option<Digest>) -> u32 {
-        let at = self.end + self.frame.len() as u32;
-        self.framer.frame(&mut self.frame, at, record, payload, digest).0
+    pub(crate) fn frame(&mut self, record: RecordType, payload: &[u8]) -> u32 {
+        let at = self.frame_end();
+        self.framer.frame(&mut self.frame, at, record, payload).0
+    }
+
+    /// Adds records to the frame, and to `starts` where each begins.
+    pub(crate) fn frame_all<'a>(
+        &mut self,
+        records: impl Iterator<Item = (RecordType, &'a [u8])>,
+        starts: &mut Vec<u32>,
+    ) {
+        let at = self.frame_end();
+        self.framer.frame_all(&mut self.frame, at, records, starts);
+    }
+
+    /// Whether a record could be placed as it is: nothing was framed before it, and it is whole in one fragment.
+    pub(crate) fn takes_whole(&self, payload_bytes: usize) -> bool {
+        self.frame.is_empty() && self.framer.fits(self.end, payload_bytes)
+    }
+
+    /// Places such a record; `bytes` are room for a fragment header, and its payload. Returns where it starts.
+    pub(crate) fn place_whole(&mut self, record: RecordType, bytes: &mut [u8]) -> Result<u32> {
+        let start = self.end;
+        self.framer.frame_in_place(bytes, start, record);
+        self.put(bytes)?;
+        Ok(start)
+    }
+
+    /// Notes that what was placed last ends with a record that is neither watermark nor padding; returns where.
+    pub(crate) fn end_with_records(&mut self) -> Position {
+        (self.records_end, self.has_records) = (self.end, true);
+        Position::new(self.segment.number, self.end)
     }
 
     /// Where the frame would end.
@@ -71,11 +100,18 @@ impl Active {
 
     /// Puts the frame in its place.
     pub(crate) fn place(&mut self) -> Result<()> {
-        let placed = self.region.place(&self.frame, self.end.into());
-        self.end = self.frame_end();
-        self.frame.clear();
+        let mut frame = std::mem::take(&mut self.frame);
+        let placed = self.put(&frame);
+        frame.clear();
         // A large batch must not pin its memory for ever.
-        self.frame.shrink_to(1 << 20);
+        frame.shrink_to(1 << 20);
+        self.frame = frame;
+        placed
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let placed = self.region.place(bytes, self.end.into());
+        self.end += bytes.len() as u32;
         placed.map_err(|e| Error::io("write to", &self.segment.path, e))
     }
 }

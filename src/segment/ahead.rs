@@ -246,7 +246,7 @@ mod tests {
         for place in 0..count {
             let at = bytes.len() as u32;
             let payload = [place as u8; 100];
-            offsets.push(framer.frame(&mut bytes, at, RecordType::alone(Kind::Entry), &payload, None).0);
+            offsets.push(framer.frame(&mut bytes, at, RecordType::alone(Kind::Entry), &payload).0);
         }
         let (sim, path) = (SimFs::new(), PathBuf::from("/segment"));
         sim.open(&path, Access::CreateNew).unwrap().write_at(&bytes, 0).unwrap();

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::format::{Next, Truncation};
-use crate::log::{Group, Op, Value};
+use crate::format::Truncation;
+use crate::log::{Group, Op, Single, Value};
 use crate::options::Durability;
 use crate::position::Position;
 
@@ -23,8 +23,9 @@ pub struct Appended {
 }
 
 thread_local! {
-    /// The memory of the last write of this thread.
-    static GROUP: Cell<Option<Box<Group>>> = const { Cell::new(None) };
+    /// The memory of the last write of this thread. A value that writes to a store while it is being serialized finds
+    /// none and gets new.
+    static SINGLE: Cell<Single> = const { Cell::new(Single::new()) };
 }
 
 impl Store {
@@ -232,14 +233,7 @@ impl Store {
             self.writable()?;
             return Ok(false);
         };
-        self.make_way(false)?;
-        let (end, is_deleted) = self.with_group(|group| {
-            group.delete(index, entry.key());
-            let end = self.place(group, |_| {})?;
-            Ok((end, !group.items[0].skip))
-        })?;
-        self.settle(end, Durability::Policy)?;
-        Ok(is_deleted)
+        self.change(|group| group.delete(index, entry.key()))
     }
 
     /// Removes the entries below `index` and frees their space when whole segments are empty. `index` itself stays,
@@ -299,7 +293,7 @@ impl Store {
     }
 
     fn truncate(&self, truncation: Truncation) -> Result<()> {
-        self.change(|group| group.truncate(truncation))
+        self.change(|group| group.truncate(truncation)).map(drop)
     }
 
     /// Sets a metadata key. All metadata together is bounded by [`Options::meta_bytes_max`](crate::Options).
@@ -307,7 +301,7 @@ impl Store {
     /// # Errors
     /// [`Error::TooLarge`], else as [`write`](Store::write).
     pub fn put_meta(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        self.change(|group| group.meta(key.as_ref(), Some(value.as_ref())))
+        self.change(|group| group.meta(key.as_ref(), Some(value.as_ref()))).map(drop)
     }
 
     /// Removes a metadata key; says whether it was set.
@@ -319,7 +313,7 @@ impl Store {
             self.writable()?;
             return Ok(false);
         }
-        self.change(|group| group.meta(key.as_ref(), None)).map(|()| true)
+        self.change(|group| group.meta(key.as_ref(), None)).map(|_| true)
     }
 
     /// Makes everything written so far durable.
@@ -395,60 +389,48 @@ impl Store {
         key: &[u8],
         value: Value<'_, T>,
     ) -> Result<(Appended, Position)> {
-        self.with_group(|group| {
-            // What an append will probably take: encoding with it outside the lock saves doing it inside.
-            let guess = || if let Next::At(next) = self.log().next() { next } else { 1 };
-            group.put(index.unwrap_or_else(guess), key, value)?;
-            group.appends = index.is_none();
-            let mut position = Position::ZERO;
-            let end = self.place(group, |placed| position = placed)?;
-            let Op::Put(index) = group.items[0].op else { unreachable!("the group holds one put") };
-            Ok((Appended { index, position }, end))
-        })
+        let mut single = SINGLE.replace(Single::new());
+        let placed = single
+            .encode(key, value)
+            .and_then(|()| self.log().put(index, &mut single, &|writer| self.shared.keeper.wait(writer)));
+        SINGLE.set(single);
+        placed.map(|(index, position, end)| (Appended { index, position }, end))
     }
 
     fn place_batch(&self, batch: &Batch) -> Result<(Vec<Position>, Position)> {
+        if let Some(group) = batch.as_group() {
+            return self.place_group(group);
+        }
         let mut keys = Vec::with_capacity(batch.deletes().len());
         for index in batch.deletes() {
             keys.push(self.get(*index)?.map(|entry| entry.key().to_vec()).unwrap_or_default());
         }
-        let checksum = self.log().options.checksum;
-        self.with_group(|group| {
-            let order = batch.encode(group, checksum, &keys);
-            let mut positions = vec![Position::ZERO; order.len()];
-            let mut places = order.iter();
-            let end = self.place(group, |placed| {
-                if let Some(place) = places.next() {
-                    positions[*place] = placed;
-                }
-            })?;
-            Ok((positions, end))
-        })
+        let group = batch.to_group(&keys);
+        let (positions, end) = self.place_group(&group)?;
+        // Back into the order in which they were put.
+        let puts = group.items.iter().filter(|item| matches!(item.op, Op::Put(_)));
+        let mut placed: Vec<_> = puts.map(|item| item.place).zip(positions).collect();
+        placed.sort_unstable();
+        Ok((placed.into_iter().map(|(_, position)| position).collect(), end))
     }
 
-    /// Writes one small change.
-    fn change(&self, fill: impl FnOnce(&mut Group)) -> Result<()> {
+    fn place_group(&self, group: &Group) -> Result<(Vec<Position>, Position)> {
+        let mut positions = Vec::with_capacity(group.items.len());
+        let end = self.place(group, |placed| positions.push(placed))?;
+        Ok((positions, end.unwrap_or_else(|| self.log().index.tail())))
+    }
+
+    /// Writes one small change; says whether it was one.
+    fn change(&self, fill: impl FnOnce(&mut Group)) -> Result<bool> {
         self.make_way(false)?;
-        let end = self.with_group(|group| {
-            fill(group);
-            self.place(group, |_| {})
-        })?;
-        self.settle(end, Durability::Policy)
+        let mut group = Group::default();
+        fill(&mut group);
+        let end = self.place(&group, |_| {})?;
+        self.settle(end.unwrap_or_else(|| self.log().index.tail()), Durability::Policy)?;
+        Ok(end.is_some())
     }
 
-    /// Lends this thread's group. A value that writes to a store while it is being serialized finds none and gets a
-    /// new one.
-    fn with_group<T>(&self, run: impl FnOnce(&mut Group) -> Result<T>) -> Result<T> {
-        let mut group = GROUP.take().unwrap_or_default();
-        group.clear(self.log().options.checksum);
-        let result = run(&mut group);
-        GROUP.set(Some(group));
-        result
-    }
-
-    fn place(&self, group: &mut Group, placed: impl FnMut(Position)) -> Result<Position> {
-        let options = &self.log().options;
-        group.check_size(options.record_bytes_max, options.batch_bytes_max)?;
+    fn place(&self, group: &Group, placed: impl FnMut(Position)) -> Result<Option<Position>> {
         self.log().append(group, &|writer| self.shared.keeper.wait(writer), placed)
     }
 

@@ -102,8 +102,8 @@ fn a_record_of_a_kind_that_is_not_known_is_refused_and_left_alone() {
         let mut bytes = fs.read_file(&path).unwrap();
         let end = at + 11 + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
         bytes[at + 6] = bytes[at + 6] & 0xf0 | kind;
-        let covered = [&bytes[at + 11..end], &bytes[at + 4..at + 11], &(at as u64).to_le_bytes()].concat();
-        bytes[at..at + 4].copy_from_slice(&casklog_crc(&covered).to_le_bytes());
+        let sum = casklog_crc(&bytes[at + 4..end]) ^ at as u32;
+        bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
         fs.write_file(&path, &bytes);
         let before = fs.killed();
         let modes = [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage];

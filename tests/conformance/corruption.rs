@@ -215,7 +215,7 @@ fn a_payload_whose_inner_lengths_lie_under_a_good_checksum_is_damage() {
         let mut padded = payload.to_vec();
         padded.resize(room, 0xc1);
         let mut framed = Vec::new();
-        framer.frame(&mut framed, position as u32, RecordType::alone(Kind::Entry), &padded, None);
+        framer.frame(&mut framed, position as u32, RecordType::alone(Kind::Entry), &padded);
         let mut bytes = bytes.clone();
         bytes[position as usize..position as usize + framed.len()].copy_from_slice(&framed);
         fs.write_file(&path, &bytes);

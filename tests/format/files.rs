@@ -27,12 +27,12 @@ fn manifest() -> Manifest {
 }
 
 pub(crate) const HEADER_CRC32: &str =
-    "6361736b6c6f670a02000100 00*8 ffeeddccbbaa998877665544332211000700000000000000d4c3b2a1 00*12 21cd8e48";
+    "6361736b6c6f670a03000100 00*8 ffeeddccbbaa998877665544332211000700000000000000d4c3b2a1 00*12 2c314221";
 const HEADER_CRC64: &str =
-    "6361736b6c6f670a02000200 00*8 ffeeddccbbaa998877665544332211000700000000000000d4c3b2a1 00*12 73e1ac1f";
-pub(crate) const SLOT: &str = "6361736b6d616e0a02000000070000000500000000000000ffeeddccbbaa99887766554433221100 \
+    "6361736b6c6f670a03000200 00*8 ffeeddccbbaa998877665544332211000700000000000000d4c3b2a1 00*12 7e1d6076";
+pub(crate) const SLOT: &str = "6361736b6d616e0a03000000070000000500000000000000ffeeddccbbaa99887766554433221100 \
     0300000000000000060000000000000008000000000000000900000000000000070000000000000000100000000000 \
-    00838ad830 00*4004";
+    009612ff2c 00*4004";
 
 /// A header whose checksum is right whatever it says.
 fn sealed(mut bytes: [u8; HEADER_BYTES as usize]) -> [u8; HEADER_BYTES as usize] {
@@ -78,7 +78,7 @@ fn what_a_later_version_writes_is_refused_by_name() {
         other[at] = value;
         other
     };
-    for version in [0u16, 1, 3, 255, 256, 257, u16::MAX] {
+    for version in [0u16, 1, 2, 4, 255, 256, 257, u16::MAX] {
         let mut other = bytes;
         other[8..10].copy_from_slice(&version.to_le_bytes());
         // Without its checksum it is rot; with it, a version.

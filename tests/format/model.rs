@@ -79,9 +79,7 @@ pub(crate) fn position(segment: u32, offset: u32) -> Position {
 }
 
 pub(crate) fn sum(checksum: Checksum, bytes: &[u8]) -> u64 {
-    let mut digest = checksum.digest();
-    digest.update(bytes);
-    digest.finish()
+    checksum.of(bytes)
 }
 
 /// What a fragment's header says, so that a test can make it say anything.
@@ -100,14 +98,9 @@ impl Forged {
         let mut fields = (payload.len() as u16).to_le_bytes().to_vec();
         fields.push(self.type_byte);
         fields.extend(self.log_number.to_le_bytes());
-        let mut covered = payload.to_vec();
-        covered.extend(&fields);
-        covered.extend(u64::from(self.at).to_le_bytes());
+        let covered = [&fields, payload].concat();
         let width = self.checksum.sum_bytes();
-        if let Some(previous) = self.previous {
-            covered.extend(&previous.to_le_bytes()[..width]);
-        }
-        let sum = sum(self.checksum, &covered);
+        let sum = sum(self.checksum, &covered) ^ u64::from(self.at) ^ self.previous.unwrap_or(0);
         let mut bytes = sum.to_le_bytes()[..width].to_vec();
         bytes.extend(&fields);
         bytes.extend_from_slice(payload);

@@ -214,7 +214,7 @@ fn a_page_is_read_only_where_it_stands_and_as_long_as_it_is() {
     // An entry is no page.
     let mut entry = Vec::new();
     let record = RecordType::alone(Kind::Entry);
-    framer(checksum).frame(&mut entry, page.at, record, &vec![1; page.bytes as usize - 11], None);
+    framer(checksum).frame(&mut entry, page.at, record, &vec![1; page.bytes as usize - 11]);
     assert_eq!(page.read(&entry, checksum, LOG_NUMBER), Err(Bad::Sequence));
     assert_eq!(KeyAt::from_bytes(&[0; 11]), None);
 }

@@ -28,14 +28,14 @@ fn framed() -> Vec<(&'static str, Framer, u32, Vec<u8>)> {
         let framer = Framer { checksum, log_number: LOG_NUMBER };
         for (name, value, _) in crate::records::goldens() {
             let mut bytes = Vec::new();
-            framer.frame(&mut bytes, 64, RecordType::alone(value.kind()), &value.encode(), None);
+            framer.frame(&mut bytes, 64, RecordType::alone(value.kind()), &value.encode());
             all.push((name, framer, 64, bytes));
         }
     }
     for (name, checksum, at, payload, _) in crate::fragments::goldens() {
         let framer = Framer { checksum, log_number: LOG_NUMBER };
         let mut bytes = Vec::new();
-        framer.frame(&mut bytes, at, RecordType::alone(Kind::Entry), &payload, None);
+        framer.frame(&mut bytes, at, RecordType::alone(Kind::Entry), &payload);
         all.push((name, framer, at, bytes));
     }
     all

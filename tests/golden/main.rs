@@ -128,9 +128,8 @@ fn with_version(fs: &SimFs, version: u16, in_manifest: bool) -> SimFs {
         }
         for part in bytes.chunks_mut(size).filter(|part| part.starts_with(b"cask")) {
             part[8..10].copy_from_slice(&version.to_le_bytes());
-            let mut digest = Checksum::Crc32.digest();
-            digest.update(&part[..covered]);
-            part[covered..covered + 4].copy_from_slice(&(digest.finish() as u32).to_le_bytes());
+            let sum = Checksum::Crc32.of(&part[..covered]) as u32;
+            part[covered..covered + 4].copy_from_slice(&sum.to_le_bytes());
         }
         fs.write_file(&path, &bytes);
     }
@@ -167,12 +166,6 @@ fn what_a_later_version_wrote_is_refused_by_name_and_not_touched() {
 #[test]
 fn checksums_have_the_check_values_of_the_catalogue() {
     for (kind, value) in [(Checksum::Crc32, 0xcbf4_3926), (Checksum::Crc64, 0x995d_c9bb_df19_39fa)] {
-        // In one piece, byte by byte, and in any two parts.
-        for cut in 0..=9 {
-            let mut digest = kind.digest();
-            digest.update(&b"123456789"[..cut]);
-            digest.update(&b"123456789"[cut..]);
-            assert_eq!(digest.finish(), value, "{kind:?}");
-        }
+        assert_eq!(kind.of(b"123456789"), value, "{kind:?}");
     }
 }

@@ -155,7 +155,7 @@ fn manifest(bytes: Option<&Vec<u8>>) -> Vec<Slot> {
             continue;
         };
         let generation = u64_at(slot, 16);
-        let good = slot.starts_with(b"caskman\n") && crc32(&slot[..88]) == u32_at(slot, 88) && u16_at(slot, 8) == 2;
+        let good = slot.starts_with(b"caskman\n") && crc32(&slot[..88]) == u32_at(slot, 88) && u16_at(slot, 8) == 3;
         let fits = [40, 48, 56, 72, 80].iter().all(|&at| u64_at(slot, at) >> 32 == 0);
         if good && fits && generation % 2 == place as u64 {
             slots.push(Slot {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pack::Pack;
-use super::wire::{crc, crc32, u16_at, u32_at, u64_at};
+use super::wire::{crc, crc32, number_of, u16_at, u32_at, u64_at};
 
 /// A segment number and an offset in it.
 pub type Position = (u64, u64);
@@ -70,7 +70,7 @@ impl<'a> Segment<'a> {
             return Ok(None);
         }
         let kind = header[10];
-        if u16_at(header, 8) != 2 || !(1..=2).contains(&kind) || u64_at(header, 12) != 0 {
+        if u16_at(header, 8) != 3 || !(1..=2).contains(&kind) || u64_at(header, 12) != 0 {
             return Err(Later);
         }
         let log_number = u32_at(header, 44);
@@ -201,9 +201,9 @@ impl<'a> Segment<'a> {
         }
         let bits = header[self.width + 2];
         let payload = self.bytes.get(body..end)?;
-        let chained = if bits & 0x20 != 0 { before? } else { &[] };
-        let sum = crc(self.width, &[payload, &header[self.width..], &(at as u64).to_le_bytes(), chained]);
-        let stored = sum.to_le_bytes()[..self.width] == header[..self.width];
+        let chained = if bits & 0x20 != 0 { number_of(before?) } else { 0 };
+        let sum = crc(self.width, &[&header[self.width..], payload]) ^ at as u64 ^ chained;
+        let stored = sum == number_of(&header[..self.width]);
         (stored && u32_at(header, self.width + 3) == number).then_some((bits, payload))
     }
 }

@@ -12,6 +12,11 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }
 
+/// Of up to 8 bytes.
+pub(crate) fn number_of(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 const fn table(polynomial: u64) -> [u64; 256] {
     let (mut table, mut byte) = ([0; 256], 0);
     while byte < 256 {
