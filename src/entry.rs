@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::format::EntryRecord;
+use crate::format::{EntryRecord, decode_bin};
 use crate::position::Position;
 
 /// An entry that was read, with its own copy of key and value.
@@ -31,7 +31,7 @@ pub struct Entry {
     value: Span,
 }
 
-/// From where to where a part of a payload reaches, which is never as long as 4 GiB.
+/// From where to where a part reaches, in bytes that are never as long as 4 GiB.
 type Span = (u32, u32);
 
 /// An entry that borrows from a buffer of the caller's. See [`Reader::get_into`](crate::Reader::get_into).
@@ -44,30 +44,45 @@ pub struct EntryRef<'a> {
     value: &'a [u8],
 }
 
-impl Entry {
-    /// Takes a payload apart; `None` where it is no entry.
-    pub(crate) fn new(payload: Bytes, position: Position, is_durable: bool) -> Option<Self> {
-        let (index, key, value) = Self::parts(&payload)?;
-        Some(Entry { index, position, is_durable, payload, key, value })
-    }
+/// Where the parts of an entry stand in the bytes that its payload is a part of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    pub(crate) index: u64,
+    key: Span,
+    value: Span,
+}
 
-    /// Takes the payload apart that is a part of `bytes`; `None` where it is no entry.
+impl Parts {
+    /// Those of the payload that is `part` of `bytes`; `None` where it is no entry.
     #[inline]
-    pub(crate) fn within(bytes: &Bytes, part: Range<usize>, position: Position, is_durable: bool) -> Option<Self> {
-        let (index, key, value) = Self::parts(&bytes[part.clone()])?;
-        Some(Entry { index, position, is_durable, payload: bytes.slice(part), key, value })
-    }
-
-    /// The index in a payload, and where key and value stand.
-    #[inline]
-    fn parts(payload: &[u8]) -> Option<(u64, Span, Span)> {
-        let record = EntryRecord::decode(payload).ok()?;
-        let start = payload.as_ptr() as usize;
-        let range = |part: &[u8]| {
+    pub(crate) fn of(bytes: &[u8], part: Range<usize>) -> Option<Self> {
+        let record = EntryRecord::decode(bytes.get(part)?).ok()?;
+        let start = bytes.as_ptr() as usize;
+        let span = |part: &[u8]| {
             let from = part.as_ptr() as usize - start;
             (from as u32, (from + part.len()) as u32)
         };
-        Some((record.index, range(record.key), range(record.value)))
+        Some(Parts { index: record.index, key: span(record.key), value: span(record.value) })
+    }
+}
+
+#[inline]
+fn at(bytes: &[u8], (from, to): Span) -> &[u8] {
+    &bytes[from as usize..to as usize]
+}
+
+impl Entry {
+    /// Takes a payload apart; `None` where it is no entry.
+    pub(crate) fn new(payload: Bytes, position: Position, is_durable: bool) -> Option<Self> {
+        let Parts { index, key, value } = Parts::of(&payload, 0..payload.len())?;
+        Some(Entry { index, position, is_durable, payload, key, value })
+    }
+
+    /// An entry that keeps the bytes that it is a part of.
+    #[inline]
+    pub(crate) fn within(bytes: &Bytes, parts: Parts, position: Position, is_durable: bool) -> Self {
+        let Parts { index, key, value } = parts;
+        Entry { index, position, is_durable, payload: bytes.clone(), key, value }
     }
 
     /// Its index.
@@ -87,12 +102,12 @@ impl Entry {
 
     /// Its key; may be empty.
     pub fn key(&self) -> &[u8] {
-        &self.payload[self.key.0 as usize..self.key.1 as usize]
+        at(&self.payload, self.key)
     }
 
     /// Its value, still MessagePack.
     pub fn raw_value(&self) -> &[u8] {
-        &self.payload[self.value.0 as usize..self.value.1 as usize]
+        at(&self.payload, self.value)
     }
 
     /// Decodes the value; what is decoded may borrow from the entry.
@@ -114,7 +129,9 @@ impl Entry {
     /// Copies key and value into memory of the entry's own, so that it does not keep a larger buffer alive.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Entry { payload: Bytes::copy_from_slice(&self.payload), ..self.clone() }
+        let payload = Bytes::from([self.key(), self.raw_value()].concat());
+        let (key, value) = (self.key().len() as u32, self.raw_value().len() as u32);
+        Entry { payload, key: (0, key), value: (key, key + value), ..*self }
     }
 
     /// Borrows it.
@@ -134,6 +151,13 @@ impl<'a> EntryRef<'a> {
     pub(crate) fn new(payload: &'a [u8], position: Position, is_durable: bool) -> Option<Self> {
         let EntryRecord { index, key, value } = EntryRecord::decode(payload).ok()?;
         Some(EntryRef { index, position, is_durable, key, value })
+    }
+
+    /// An entry whose parts stand in `bytes`.
+    #[inline]
+    pub(crate) fn within(bytes: &'a [u8], parts: Parts, position: Position, is_durable: bool) -> Self {
+        let Parts { index, key, value } = parts;
+        EntryRef { index, position, is_durable, key: at(bytes, key), value: at(bytes, value) }
     }
 
     /// Its index.
@@ -175,11 +199,7 @@ impl<'a> EntryRef<'a> {
     /// # Errors
     /// [`Error::Decode`] where the value is no MessagePack `bin`.
     pub fn bytes(&self) -> Result<&'a [u8]> {
-        let mut rest = self.value;
-        rmp::decode::read_bin_len(&mut rest)
-            .ok()
-            .filter(|len| *len as usize == rest.len())
-            .map(|_| rest)
+        decode_bin(self.value)
             .ok_or_else(|| Error::Decode { index: self.index, reason: "the value is not of type bin".to_owned() })
     }
 }

@@ -1,6 +1,7 @@
 //! The payload of an entry, which every write encodes and every scan reads: so the usual forms are known here, and the
 //! others are left to the library.
 
+use rmp::decode::read_bin_len;
 use rmp::encode::write_bin;
 use serde::Deserialize;
 
@@ -26,6 +27,17 @@ pub(crate) fn encode_bin(out: &mut Vec<u8>, bytes: &[u8]) {
             let _ = write_bin(out, bytes);
         }
     }
+}
+
+/// What [`encode_bin`] has written, and nothing behind it.
+#[inline]
+pub(crate) fn decode_bin(bytes: &[u8]) -> Option<&[u8]> {
+    if let Some((&[BIN_8, length], rest)) = bytes.split_first_chunk() {
+        return (rest.len() == usize::from(length)).then_some(rest);
+    }
+    let mut rest = bytes;
+    let length = read_bin_len(&mut rest).ok()?;
+    (rest.len() == length as usize).then_some(rest)
 }
 
 /// `[index, key, value]`.

@@ -18,7 +18,7 @@ mod trailer;
 
 pub use checksum::Checksum;
 pub use entry::EntryRecord;
-pub(crate) use entry::{HEAD_BYTES_MAX, encode_bin};
+pub(crate) use entry::{HEAD_BYTES_MAX, decode_bin, encode_bin};
 pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
 pub(crate) use fragment::FRAGMENT_HEADER_BYTES_MAX;
 pub use fragment::{

@@ -127,16 +127,21 @@ impl Ahead {
         offsets.take_while(|before| entries.next().is_some_and(|checked| checked.offset == *before)).count()
     }
 
+    /// The bytes of the window.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// The next entry that was checked already: where it starts, and its payload as a part of the window.
     #[inline]
-    pub(crate) fn next_checked(&mut self, toward: Toward) -> Option<(u32, &Bytes, Range<usize>)> {
+    pub(crate) fn next_checked(&mut self, toward: Toward) -> Option<(u32, Range<usize>)> {
         loop {
             let Checked { offset, kind, from, to } = match toward {
                 Toward::End => self.checked.get(self.passed).copied().inspect(|_| self.passed += 1)?,
                 Toward::Start => self.checked.pop()?,
             };
             if kind == Kind::Entry {
-                return Some((offset, &self.bytes, from as usize..to as usize));
+                return Some((offset, from as usize..to as usize));
             }
         }
     }
@@ -163,8 +168,9 @@ impl Ahead {
         let checksum = self.segment.header.checksum;
         let header = checksum.fragment_header_bytes() as u32;
         let log_number = self.segment.log_number_at(offset);
+        let window = self.bytes.get(..to).unwrap_or_default();
         while self.checked.len() < most
-            && let Some(rest) = self.bytes.get((offset - self.start) as usize..to)
+            && let Some(rest) = window.get((offset - self.start) as usize..)
             && let Some(whole) = read_whole(checksum, rest, offset, log_number)
         {
             let (from, to) = (offset + header - self.start, whole.end - self.start);
