@@ -19,10 +19,6 @@ use rustix::fs::FallocateFlags;
 use super::Region;
 use super::os::{check_bounds, cut_back};
 
-/// Pages are populated in steps of this many bytes: each holds the lock of the address space, which page faults of the
-/// whole process wait for.
-const POPULATE_STEP: u64 = 8 << 20;
-
 /// How far back [`recent`](Region::recent) reads the mapping. Pages placed so lately are dirty or were written a moment
 /// ago, and in memory: a page fault that has to read the disk, and would end in SIGBUS where it fails, is not to be
 /// feared. What is older is read through the file, where an I/O error is an error and not a signal.
@@ -106,15 +102,9 @@ impl Region for MappedRegion {
         Ok(())
     }
 
-    fn warm(&self, from: u64, to: u64) {
-        let mut at = from;
-        while at < to {
-            let step_end = (at / POPULATE_STEP + 1).saturating_mul(POPULATE_STEP).min(to);
-            if self.map.advise_range(Advice::PopulateWrite, at as usize, (step_end - at) as usize).is_err() {
-                return;
-            }
-            at = step_end;
-        }
+    fn warm(&self, from: u64, to: u64) -> bool {
+        let from = from.max(self.placed_end.load(Ordering::Relaxed));
+        from >= to || self.map.advise_range(Advice::PopulateWrite, from as usize, (to - from) as usize).is_ok()
     }
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -234,6 +224,21 @@ mod tests {
         region.prepare(MIB, 2 * MIB).unwrap();
         region.place(b"ab", MIB).unwrap();
         assert_eq!(region.prepare(0, 2 * MIB + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn warming_changes_no_byte_and_reaches_no_further_than_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, region) = mapped(dir.path(), 4 * MIB);
+        region.prepare(0, 2 * MIB).unwrap();
+        region.place(b"placed", 5_000).unwrap();
+        assert!(region.warm(0, 2 * MIB) && region.warm(1_000, 1_001) && region.warm(5_000, 5_000));
+        assert!(!region.warm(2 * MIB, 4 * MIB), "behind the end of the file");
+        region.place(b" and more", 5_006).unwrap();
+        let mut found = vec![1; 2 * MIB as usize];
+        assert_eq!(file.read_at(&mut found, 0).unwrap(), found.len());
+        assert_eq!(&found[5_000..5_015], b"placed and more");
+        assert!(found[..5_000].iter().chain(&found[5_015..]).all(|byte| *byte == 0));
     }
 
     #[test]

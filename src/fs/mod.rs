@@ -123,8 +123,11 @@ pub trait Region: Debug + Send + Sync {
     /// Bytes in that range become zero or stay what they were. An error leaves the file no longer than it was.
     fn prepare(&self, from: u64, to: u64) -> io::Result<()>;
     /// Does now, in the calling thread, what the first [`place`](Region::place) in `from..to`, which is prepared, would have
-    /// to do for each page. It makes them dirty: a sync has more to write then. Best effort.
-    fn warm(&self, _from: u64, _to: u64) {}
+    /// to do for each page. It makes them dirty: a sync has more to write then. Best effort; false where there is nothing
+    /// of that kind to do.
+    fn warm(&self, _from: u64, _to: u64) -> bool {
+        false
+    }
     /// Puts `bytes` at `at`, within prepared space (or anywhere below the capacity where the placement is
     /// [`Placement::Growing`]). When it returns, the bytes survive the death of the process.
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()>;

@@ -138,8 +138,6 @@ impl Dir {
             }
             return Err(if is_room { PrepareError::Room(error) } else { PrepareError::Fatal(error) });
         }
-        // Behind the sync, which would write all these pages.
-        region.warm(0, how.bytes);
         Ok(Spare { header, path, file, region, prepared: how.prepared() })
     }
 
