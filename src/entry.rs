@@ -54,7 +54,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Those of the payload that is `part` of `bytes`; `None` where it is no entry.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(bytes: &[u8], part: Range<usize>) -> Option<Self> {
         let record = EntryRecord::decode(bytes.get(part)?).ok()?;
         let start = bytes.as_ptr() as usize;
@@ -86,26 +86,31 @@ impl Entry {
     }
 
     /// Its index.
+    #[inline]
     pub fn index(&self) -> u64 {
         self.index
     }
 
     /// Where it stands in the log.
+    #[inline]
     pub fn position(&self) -> Position {
         self.position
     }
 
     /// Whether it was known to survive a power loss when it was read.
+    #[inline]
     pub fn is_durable(&self) -> bool {
         self.is_durable
     }
 
     /// Its key; may be empty.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         at(&self.payload, self.key)
     }
 
     /// Its value, still MessagePack.
+    #[inline]
     pub fn raw_value(&self) -> &[u8] {
         at(&self.payload, self.value)
     }
@@ -122,6 +127,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`Error::Decode`] where the value is no MessagePack `bin`.
+    #[inline]
     pub fn bytes(&self) -> Result<&[u8]> {
         self.as_ref().bytes()
     }
@@ -135,6 +141,7 @@ impl Entry {
     }
 
     /// Borrows it.
+    #[inline]
     pub fn as_ref(&self) -> EntryRef<'_> {
         EntryRef {
             index: self.index,
@@ -161,26 +168,31 @@ impl<'a> EntryRef<'a> {
     }
 
     /// Its index.
+    #[inline]
     pub fn index(&self) -> u64 {
         self.index
     }
 
     /// Where it stands in the log.
+    #[inline]
     pub fn position(&self) -> Position {
         self.position
     }
 
     /// Whether it was known to survive a power loss when it was read.
+    #[inline]
     pub fn is_durable(&self) -> bool {
         self.is_durable
     }
 
     /// Its key; may be empty.
+    #[inline]
     pub fn key(&self) -> &'a [u8] {
         self.key
     }
 
     /// Its value, still MessagePack.
+    #[inline]
     pub fn raw_value(&self) -> &'a [u8] {
         self.value
     }
@@ -198,6 +210,7 @@ impl<'a> EntryRef<'a> {
     ///
     /// # Errors
     /// [`Error::Decode`] where the value is no MessagePack `bin`.
+    #[inline]
     pub fn bytes(&self) -> Result<&'a [u8]> {
         decode_bin(self.value)
             .ok_or_else(|| Error::Decode { index: self.index, reason: "the value is not of type bin".to_owned() })

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::Kind;
 use crate::index::{Held, Indexes, LostRange, Snapshot, Stretch};
 use crate::log::View;
+use crate::options::ReadMode;
 use crate::position::Position;
 use crate::reads;
 use crate::segment::{Ahead, Toward};
@@ -43,7 +44,8 @@ struct Cursor {
     stretch: Option<(usize, Stretch)>,
     held: Option<Held>,
     ahead: Option<Ahead>,
-    /// So many entries, from the next index on, were live when the iterator was made, and are read and checked.
+    /// So many entries, from the next index on, were live when the iterator was made, and are read and checked. None as long
+    /// as there is a lost range to tell of.
     ready: usize,
 }
 
@@ -113,14 +115,14 @@ impl Iter {
 
     /// The next entry, if it was found, read and checked together with one before it: a part of the window at that end.
     /// Whatever else there is to say is left to [`take`](Self::take).
-    #[inline]
+    #[inline(always)]
     fn take_ready(&mut self, end: End) -> Option<(Position, Parts)> {
         let (first, last) = self.left?;
         let (cursor, toward, index) = match end {
             End::Front => (&mut self.front, Toward::End, first),
             End::Back => (&mut self.back, Toward::Start, last),
         };
-        if cursor.ready == 0 || !self.lost.is_empty() {
+        if cursor.ready == 0 {
             return None;
         }
         let (low, high) = self.snapshot.kept.bounds();
@@ -128,12 +130,12 @@ impl Iter {
         if index < low || index > high || ahead.segment().is_retired() || self.view.is_closed() {
             return None;
         }
-        let (offset, payload) = ahead.next_checked(toward)?;
-        let parts = Parts::of(ahead.bytes(), payload)?;
+        let checked = ahead.next_checked(toward)?;
+        let parts = Parts::of(ahead.bytes(), checked.payload())?;
         if parts.index != index {
             return None;
         }
-        let position = Position::new(ahead.segment().number, offset);
+        let position = Position::new(ahead.segment().number, checked.offset);
         cursor.ready -= 1;
         if cursor.ready == 0 || first == last {
             self.pass(end);
@@ -143,6 +145,7 @@ impl Iter {
         Some((position, parts))
     }
 
+    #[inline]
     fn next_at(&mut self, end: End) -> Option<Result<Entry>> {
         let Some((position, parts)) = self.take_ready(end) else {
             return self.take(end);
@@ -183,6 +186,7 @@ impl Iter {
         }
     }
 
+    #[cold]
     fn take(&mut self, end: End) -> Option<Result<Entry>> {
         let next = self.left.map(|(low, high)| if end == End::Front { low } else { high });
         if !self.lost.is_empty()
@@ -282,7 +286,11 @@ impl Iter {
         let is_here = cursor.ahead.as_ref().is_some_and(|ahead| ahead.segment().number == row.number());
         let ahead = match &mut cursor.ahead {
             Some(ahead) if is_here => ahead,
-            ahead => ahead.insert(Ahead::new(row.segment.clone())),
+            ahead => {
+                let is_mapped =
+                    self.view.options.read_mode == ReadMode::Mapped && matches!(row.indexes, Indexes::Sealed(_));
+                ahead.insert(Ahead::new(row.segment.clone(), is_mapped))
+            }
         };
         let limit = row.end_at(*tail);
         let read = at.and_then(|(offset, next)| {
@@ -299,6 +307,7 @@ impl Iter {
         let behind = || (index..=stretch.last).skip(1).take_while(is_live);
         let before = || (stretch.first..index).rev().take_while(is_live);
         cursor.ready = match (&row.indexes, end) {
+            _ if !self.lost.is_empty() => 0,
             (Indexes::Sealed(sealed), _) => {
                 let (base, offsets) = sealed.offsets_in(&row.segment, cursor.held.as_ref());
                 let place =

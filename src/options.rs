@@ -120,8 +120,8 @@ pub enum ReadMode {
     /// By positioned reads: an error of the disk is an [`Error::Io`].
     #[default]
     Positioned,
-    /// Through a mapping of each sealed file: several times as fast where the system has the file in memory, and every
-    /// record is still checked. But an error of the disk, or a file that something else cuts, is a signal (SIGBUS) that
+    /// Through a mapping of each sealed file, by iterators too: several times as fast where the system has the file in
+    /// memory, and every record is still checked. But an error of the disk, or a file that something else cuts, is a signal (SIGBUS) that
     /// ends the process. For disks and neighbours that are trusted.
     Mapped,
 }

@@ -29,11 +29,14 @@ pub(crate) enum Toward {
     Start,
 }
 
-/// A window onto a segment that is read ahead of what is asked for, more at once the longer records follow each other.
-/// Records are handed out as parts of the window; its memory is used again when nobody holds one.
+/// A window onto a segment that is read ahead of what is asked for, more at once the longer records follow each other, or
+/// that is all of it where it is mapped. Records are handed out as parts of the window; its memory is used again when
+/// nobody holds one.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     segment: Arc<Segment>,
+    /// The window is all of the segment, mapped.
+    is_mapped: bool,
     bytes: Bytes,
     start: u32,
     window: usize,
@@ -46,17 +49,26 @@ pub(crate) struct Ahead {
 
 /// A record that is whole in the window, and good.
 #[derive(Debug, Clone, Copy)]
-struct Checked {
-    offset: u32,
+pub(crate) struct Checked {
+    pub(crate) offset: u32,
     kind: Kind,
     /// Its payload in the window.
     from: u32,
     to: u32,
 }
 
+impl Checked {
+    /// Where its payload stands in the window.
+    pub(crate) fn payload(&self) -> Range<usize> {
+        self.from as usize..self.to as usize
+    }
+}
+
 impl Ahead {
-    pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Ahead { segment, bytes: Bytes::new(), start: 0, window: FIRST_BYTES, checked: Vec::new(), passed: 0, run: 1 }
+    /// `is_mapped` is for a sealed segment.
+    pub(crate) fn new(segment: Arc<Segment>, is_mapped: bool) -> Self {
+        let (bytes, checked) = (Bytes::new(), Vec::new());
+        Ahead { segment, is_mapped, bytes, start: 0, window: FIRST_BYTES, checked, passed: 0, run: 1 }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -111,20 +123,21 @@ impl Ahead {
         }
     }
 
-    /// How many of the next entries were checked already and start where `offsets` says.
+    /// How many of the next records were checked already, are entries and start where `offsets` says.
     pub(crate) fn count_behind(&self, offsets: impl Iterator<Item = u32>) -> usize {
-        let mut entries = self.checked.iter().skip(self.passed).filter(|checked| checked.kind == Kind::Entry);
-        offsets.take_while(|offset| entries.next().is_some_and(|checked| checked.offset == *offset)).count()
+        let next = self.checked.get(self.passed..).unwrap_or_default();
+        let is_it = |(checked, offset): &(&Checked, u32)| checked.kind == Kind::Entry && checked.offset == *offset;
+        next.iter().zip(offsets).take_while(is_it).count()
     }
 
     /// Checks the records before `offset` that stand in the window and in its block, so that all are whole there, from where
-    /// the farthest of `offsets` starts. Counts the entries among them that start where `offsets` says, from the last on.
+    /// the farthest of `offsets` starts. Counts those that are entries and start where `offsets` says, from the last on.
     pub(crate) fn count_before(&mut self, offset: u32, offsets: impl Iterator<Item = u32> + Clone) -> usize {
         let near = self.start.max(offset - offset % BLOCK_BYTES)..offset;
         let Some(first) = offsets.clone().take_while(|before| near.contains(before)).last() else { return 0 };
         self.check(first, (offset - self.start) as usize, MOST_RECORDS);
-        let mut entries = self.checked.iter().rev().filter(|checked| checked.kind == Kind::Entry);
-        offsets.take_while(|before| entries.next().is_some_and(|checked| checked.offset == *before)).count()
+        let is_it = |(checked, before): &(&Checked, u32)| checked.kind == Kind::Entry && checked.offset == *before;
+        self.checked.iter().rev().zip(offsets).take_while(is_it).count()
     }
 
     /// The bytes of the window.
@@ -132,17 +145,12 @@ impl Ahead {
         &self.bytes
     }
 
-    /// The next entry that was checked already: where it starts, and its payload as a part of the window.
-    #[inline]
-    pub(crate) fn next_checked(&mut self, toward: Toward) -> Option<(u32, Range<usize>)> {
-        loop {
-            let Checked { offset, kind, from, to } = match toward {
-                Toward::End => self.checked.get(self.passed).copied().inspect(|_| self.passed += 1)?,
-                Toward::Start => self.checked.pop()?,
-            };
-            if kind == Kind::Entry {
-                return Some((offset, from as usize..to as usize));
-            }
+    /// The next record that was checked already.
+    #[inline(always)]
+    pub(crate) fn next_checked(&mut self, toward: Toward) -> Option<Checked> {
+        match toward {
+            Toward::End => self.checked.get(self.passed).copied().inspect(|_| self.passed += 1),
+            Toward::Start => self.checked.pop(),
         }
     }
 
@@ -212,6 +220,10 @@ impl Ahead {
     fn fill(&mut self, start: u32, len: usize) -> Result<()> {
         self.checked.clear();
         self.passed = 0;
+        if self.is_mapped {
+            (self.bytes, self.start) = (self.segment.mapping()?.clone(), 0);
+            return Ok(());
+        }
         let file = self.segment.file()?;
         let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
         if bytes.capacity() < len {
@@ -257,15 +269,15 @@ mod tests {
         let (sim, path) = (SimFs::new(), PathBuf::from("/segment"));
         sim.open(&path, Access::CreateNew).unwrap().write_at(&bytes, 0).unwrap();
         let segment = Segment::new(Arc::new(Files::new(Arc::new(sim), 4)), path, header, stamp, None);
-        (Ahead::new(Arc::new(segment)), offsets, bytes.len() as u32)
+        (Ahead::new(Arc::new(segment), false), offsets, bytes.len() as u32)
     }
 
     /// The places of the entries that are handed out without being asked for one by one.
     fn checked(ahead: &mut Ahead, offsets: &[u32], toward: Toward) -> Vec<usize> {
         std::iter::from_fn(|| {
-            let (offset, part) = ahead.next_checked(toward)?;
-            let place = offsets.binary_search(&offset).expect("an entry starts there");
-            assert_eq!(ahead.bytes()[part], [place as u8; 100]);
+            let checked = ahead.next_checked(toward)?;
+            let place = offsets.binary_search(&checked.offset).expect("an entry starts there");
+            assert_eq!(ahead.bytes()[checked.payload()], [place as u8; 100]);
             Some(place)
         })
         .collect()

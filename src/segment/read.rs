@@ -104,15 +104,18 @@ impl Segment {
         self.read_from(offset, guess, end, |bytes, at| Ok(region.recent(bytes, at.into()))).ok().flatten()
     }
 
+    /// The mapping of a sealed segment.
+    pub(super) fn mapping(&self) -> Result<&Bytes> {
+        if let Some(map) = self.map.get() {
+            return Ok(map);
+        }
+        let map = self.file()?.map().map_err(|e| Error::io("map", &self.path, e))?;
+        Ok(self.map.get_or_init(|| map))
+    }
+
     /// Reads the record at `offset` from the mapping of a sealed segment.
     pub(crate) fn read_mapped(&self, offset: u32, end: u32) -> Result<Record> {
-        let map = match self.map.get() {
-            Some(map) => map,
-            None => {
-                let map = self.file()?.map().map_err(|e| Error::io("map", &self.path, e))?;
-                self.map.get_or_init(|| map)
-            }
-        };
+        let map = self.mapping()?;
         let bytes = map.get(offset as usize..(end as usize).min(map.len())).ok_or_else(|| self.cut_short(offset))?;
         match self.assemble(offset, bytes) {
             Ok(found) => Ok(found.within(map, offset as usize)),

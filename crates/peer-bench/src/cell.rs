@@ -60,7 +60,7 @@ pub(crate) fn run<E: Engine>(task: &Task) -> Result<Figures> {
             wait_to_be_killed(log)
         }
         Step::Get { threads, reads } => workloads::get::<E>(task, threads, reads),
-        Step::Scan => workloads::scan::<E>(task),
+        Step::Scan { reads } => workloads::scan::<E>(task, reads),
         Step::Open => workloads::open::<E>(task),
         Step::Check => workloads::check::<E>(task),
     }

@@ -77,7 +77,7 @@ impl Cell {
                 vec![Task { records: DURABLE_RECORDS, ..task(Step::Durable { threads }) }]
             }
             Work::Get { threads } => vec![fill(End::Close), task(Step::Get { threads, reads: self.reads })],
-            Work::Scan => vec![fill(End::Close), task(Step::Scan)],
+            Work::Scan => vec![fill(End::Close), task(Step::Scan { reads: self.reads })],
             Work::Open { end } => vec![fill(end), task(Step::Open)],
             Work::Space => vec![fill(End::Close)],
             Work::Rotation => vec![task(Step::Rotate)],
@@ -102,6 +102,7 @@ fn cells_of(engine: &'static str, work: Work) -> Vec<Cell> {
     let reads: &[Reads] = match work {
         _ if !is_measured => &[],
         Work::Get { .. } if engine == OURS => &[Reads::Usual, Reads::Hot, Reads::Cold, Reads::Mapped],
+        Work::Scan if engine == OURS => &[Reads::Usual, Reads::Mapped],
         _ => &[Reads::Usual],
     };
     reads.iter().map(|reads| Cell { engine, reads: *reads, work }).collect()

@@ -129,7 +129,7 @@ pub(crate) enum Step {
     /// Random reads of a filled log, measured.
     Get { threads: usize, reads: Reads },
     /// One scan of a filled log, measured.
-    Scan,
+    Scan { reads: Reads },
     /// Open a filled log, measured, and count what is there.
     Open,
     /// Compare every record of a filled log with what was appended.

@@ -228,9 +228,9 @@ fn get_at_random<E: Engine>(
 }
 
 /// W6: one scan from the first record to the last.
-pub(crate) fn scan<E: Engine>(task: &Task) -> Result<Figures> {
+pub(crate) fn scan<E: Engine>(task: &Task, reads: Reads) -> Result<Figures> {
     let records = Records::new(task.value_bytes);
-    let mut log: E = open_for(task, Purpose::Read(Reads::Usual))?;
+    let mut log: E = open_for(task, Purpose::Read(reads))?;
     let begun = Instant::now();
     let (count, bytes) = count(&mut log)?;
     let took = begun.elapsed();

@@ -8,6 +8,8 @@ use crate::record::Record;
 
 pub(crate) struct Casklog {
     store: Store,
+    /// Filled anew for each batch.
+    batch: Batch,
 }
 
 /// Small segments make many rotations out of few records.
@@ -29,7 +31,7 @@ impl Engine for Casklog {
         durable: Durable::Yes,
         notes: "Defaults, but for SyncPolicy::None where nothing is to be synced. W5 stands there four times: by \
                 default; hot, where the cache holds all data; cold, where it holds a tenth; mapped, with \
-                ReadMode::Mapped.",
+                ReadMode::Mapped. So does W6, by default and mapped.",
     };
 
     type Reader<'a> = Get<'a>;
@@ -46,7 +48,7 @@ impl Engine for Casklog {
             Purpose::Read(Reads::Cold) => options.sync(SyncPolicy::None).cache_bytes(setup.bytes() / 10),
             Purpose::Read(Reads::Mapped) => options.sync(SyncPolicy::None).read_mode(ReadMode::Mapped),
         };
-        Ok(Casklog { store: options.open()? })
+        Ok(Casklog { store: options.open()?, batch: Batch::new() })
     }
 
     #[inline]
@@ -56,11 +58,11 @@ impl Engine for Casklog {
     }
 
     fn append_batch(&mut self, records: &[Record<'_>]) -> Result<()> {
-        let mut batch = Batch::new();
+        self.batch.clear();
         for record in records {
-            batch.put_bytes(at(record.index), record.key, record.value);
+            self.batch.put_bytes(at(record.index), record.key, record.value);
         }
-        self.store.write_batch(&batch)?;
+        self.store.write_batch(&self.batch)?;
         Ok(())
     }
 
@@ -75,7 +77,8 @@ impl Engine for Casklog {
     }
 
     fn scan(&mut self, mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        for entry in self.store.iter() {
+        let mut entries = self.store.iter();
+        while let Some(entry) = entries.next_ref() {
             let entry = entry?;
             visit(entry.key(), entry.bytes()?)?;
         }
