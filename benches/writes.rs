@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use casklog::{Batch, Options, Store, SyncPolicy};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use casklog::{Batch, Checksum, Options, SyncPolicy};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const KEY: &[u8; 16] = b"0123456789abcdef";
 
@@ -23,43 +24,89 @@ fn value(len: usize) -> Vec<u8> {
     .collect()
 }
 
-fn open(dir: &Path, sync: SyncPolicy) -> Store {
-    Options::new(dir).sync(sync).max_segments(8).open().expect("the log opens")
+fn options(dir: &Path, sync: SyncPolicy) -> Options {
+    Options::new(dir).sync(sync).max_segments(8)
 }
 
+fn append_to(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, len: usize, with: impl Fn(Options) -> Options) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = with(options(dir.path(), SyncPolicy::None)).open().expect("the log opens");
+    let value = value(len);
+    group.throughput(Throughput::Bytes(len as u64));
+    group.bench_function(BenchmarkId::new(name, len), |b| {
+        b.iter(|| store.append_bytes(KEY, &value).expect("it appends"));
+    });
+    store.close().expect("it closes");
+}
+
+/// What a write costs that is on its way to the disk when it returns. A long run goes at the disk's rate: rotated segments
+/// wait to be sealed.
 fn append(c: &mut Criterion) {
     let mut group = c.benchmark_group("append_unsynced");
-    for len in [128, 1 << 10, 64 << 10] {
+    for len in [0, 16, 128, 1 << 10, 16 << 10, 64 << 10, 1 << 20] {
+        append_to(&mut group, "crc32", len, |options| options);
+    }
+    for len in [128, 64 << 10] {
+        append_to(&mut group, "crc64", len, |options| options.checksum(Checksum::Crc64));
+    }
+    append_to(&mut group, "key_index", 128, |options| options.key_index(true));
+    append_to(&mut group, "not_mapped", 128, |options| options.mapped(false));
+    let periodic = SyncPolicy::Periodic { every: Duration::from_millis(100), entries: 1 << 20, bytes: 1 << 28 };
+    append_to(&mut group, "periodic", 128, |options| options.sync(periodic));
+    group.finish();
+}
+
+fn batch(c: &mut Criterion) {
+    let value = value(128);
+    let mut group = c.benchmark_group("batch_unsynced");
+    for count in [10, 100, 1000] {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = open(dir.path(), SyncPolicy::None);
-        let value = value(len);
-        group.throughput(Throughput::Bytes(len as u64));
-        group.bench_function(BenchmarkId::from_parameter(len), |b| {
-            b.iter(|| store.append_bytes(KEY, &value).expect("it appends"));
+        let store = options(dir.path(), SyncPolicy::None).open().expect("the log opens");
+        let mut batch = Batch::new();
+        group.throughput(Throughput::Elements(count));
+        group.bench_function(BenchmarkId::from_parameter(count), |b| {
+            b.iter(|| {
+                let first = store.next_index().unwrap_or(1);
+                batch.clear();
+                for index in first..first + count {
+                    batch.put_bytes(index, KEY, &value);
+                }
+                store.write_batch(&batch).expect("it writes")
+            });
         });
         store.close().expect("it closes");
     }
     group.finish();
 }
 
-fn batch(c: &mut Criterion) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let store = open(dir.path(), SyncPolicy::None);
+/// Single appends across a hundred rotations, each one measured.
+fn rotation(c: &mut Criterion) {
     let value = value(128);
-    let mut group = c.benchmark_group("batch_unsynced");
-    group.throughput(Throughput::Elements(100));
-    group.bench_function("100", |b| {
-        b.iter(|| {
-            let first = store.next_index().expect("an index");
-            let mut batch = Batch::new();
-            for index in first..first + 100 {
-                batch.put_bytes(index, KEY, &value);
+    let mut group = c.benchmark_group("append_across_rotations");
+    group.sample_size(10).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(1));
+    let mut latencies = Vec::new();
+    group.bench_function("128", |b| {
+        b.iter_custom(|iters| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let options = options(dir.path(), SyncPolicy::None).segment_bytes(1 << 20);
+            let store = options.open().expect("the log opens");
+            (latencies, _) = (Vec::new(), store.append_bytes(KEY, &value).expect("it appends"));
+            while store.stats().rotations < 100 {
+                for _ in 0..1000 {
+                    let begun = Instant::now();
+                    store.append_bytes(KEY, &value).expect("it appends");
+                    latencies.push(begun.elapsed());
+                }
             }
-            store.write_batch(&batch).expect("it writes")
+            store.close().expect("it closes");
+            latencies.iter().sum::<Duration>() / latencies.len() as u32 * iters as u32
         });
     });
+    latencies.sort_unstable();
+    let at =
+        |parts: usize| latencies.get(latencies.len() * parts / 1000).or(latencies.last()).copied().unwrap_or_default();
+    println!("p50 {:?}, p99 {:?}, p99.9 {:?}, max {:?}", at(500), at(990), at(999), at(1000));
     group.finish();
-    store.close().expect("it closes");
 }
 
 fn durable(c: &mut Criterion) {
@@ -67,7 +114,7 @@ fn durable(c: &mut Criterion) {
     group.measurement_time(Duration::from_secs(4)).sample_size(10);
     for threads in [1u64, 2, 4, 16] {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = open(dir.path(), SyncPolicy::default());
+        let store = options(dir.path(), SyncPolicy::default()).open().expect("the log opens");
         let value = value(128);
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("threads", threads), |b| {
@@ -94,5 +141,5 @@ fn durable(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, batch, durable);
+criterion_group!(benches, append, batch, rotation, durable);
 criterion_main!(benches);
