@@ -80,6 +80,14 @@ fn gets(c: &mut Criterion, dir: &Path, positions: &[Position]) {
         let id = BenchmarkId::new("hot, threads", threads);
         group.bench_function(id, |b| b.iter_custom(|iters| together(threads, iters, |draws| get(&hot, draws))));
     }
+    let mut buffer = Vec::new();
+    let mut draws = Draws(5);
+    group.bench_function("hot, get_into", |b| {
+        b.iter(|| {
+            let entry = hot.get_into(draws.index(), &mut buffer).expect("it reads").expect("it is there");
+            black_box(entry.index())
+        });
+    });
     hot.close().expect("it closes");
 
     let files: Vec<File> = segments(dir).iter().map(|path| File::open(path).expect("it opens")).collect();

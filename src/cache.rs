@@ -6,12 +6,18 @@
 //!   (Karlin et al., Competitive snoopy caching, 1988).
 //! * A full cache takes a block only if it was asked for more often, byte for byte, than what it would push out (after
 //!   TinyLFU; Einziger et al., 2017). So neither a scan nor reads all over a log that is much larger push out what is hot.
+//! * A hit takes no lock: blocks stand in slots of their own on the shelf of their segment. A miss takes that of the books.
 
-use lru::LruCache;
-use rustc_hash::FxBuildHasher;
+mod books;
 
-use crate::segment::Block;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::format::{BLOCK_BYTES, PAGE_BYTES};
+use crate::segment::{Block, PageBytes, Shelf, Slot};
 use crate::sync::Mutex;
+
+use books::Books;
 
 /// How often a block is asked for before it is worth loading.
 const WORTH: u8 = 6;
@@ -20,39 +26,70 @@ const WORTH: u8 = 6;
 const SHARD_BYTES: u64 = 1 << 20;
 const SHARDS: u64 = 16;
 
-/// What a block costs beside its bytes: its place in the list and in the map.
+/// What a block costs beside its bytes: its slot, which its neighbours may leave alone, and its place in the books.
 const OVERHEAD_BYTES: usize = 128;
 
-/// Counts are halved when each counter was counted up so often, on average: what was hot once does not stay so.
-const AGE: u32 = 4;
+/// Threads count in so many places: in one they would wait for each other longer than a lookup takes.
+const STRIPES: usize = 16;
 
-/// Counts of what is cached end here, so that what becomes hot later can outdo what was hot once.
-const COUNT_MOST: u8 = 60;
-
-/// A hit moves a block to the front of the list only once in so many times: neighbours in the list are touched by it, and
-/// are not in the processor's cache.
-const PROMOTE: u8 = 8;
-
-/// The id of a segment and where in it a block or page starts.
+/// A block or page of a segment, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
-    word: u64,
+enum Part {
+    Block(u32),
+    Page(u32),
+}
+
+impl Part {
+    const fn bytes(self) -> usize {
+        match self {
+            Part::Block(_) => BLOCK_BYTES as usize,
+            Part::Page(_) => PAGE_BYTES as usize,
+        }
+    }
+}
+
+/// A part of the segment with this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    segment_id: u32,
+    part: Part,
+}
+
+/// 32 bits, any of which are as good as others.
+#[derive(Debug, Clone, Copy)]
+struct Hash(u32);
+
+impl Hash {
+    /// One of so many places.
+    const fn among(self, places: usize) -> usize {
+        ((self.0 as u64 * places as u64) >> 32) as usize
+    }
 }
 
 impl Key {
-    pub(crate) const fn new(segment_id: u32, offset: u32) -> Self {
-        Key { word: (segment_id as u64) << 32 | offset as u64 }
+    const fn word(self) -> u64 {
+        let part = match self.part {
+            Part::Block(number) => number,
+            // No block of 32 KiB has such a number.
+            Part::Page(number) => number | 1 << 31,
+        };
+        (self.segment_id as u64) << 32 | part as u64
     }
 
     /// Fibonacci hashing: the upper bits are the good ones.
-    const fn hash(self) -> u64 {
-        self.word.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    const fn hash(self) -> Hash {
+        Hash((self.word().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32)
+    }
+
+    /// For other uses among keys with similar hashes.
+    const fn second_hash(self) -> Hash {
+        Hash((self.word().wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> 32) as u32)
     }
 }
 
 /// What a look into the cache gave.
 #[derive(Debug)]
-pub(crate) enum Lookup<T = Block> {
+pub(crate) enum Lookup<T> {
     Found(T),
     /// Not there, and worth loading.
     Wanted,
@@ -60,11 +97,19 @@ pub(crate) enum Lookup<T = Block> {
     Absent,
 }
 
-/// See the module.
+/// See the module. What is cached stands on the shelves of the segments; here are the books.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<Books>]>,
     is_off: bool,
+    lookups: Box<[Lookups]>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Lookups {
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// What the cache did and holds.
@@ -80,175 +125,116 @@ impl Cache {
     pub(crate) fn new(bytes: u64) -> Self {
         let shards = 1 << (bytes / SHARD_BYTES).clamp(1, SHARDS).ilog2();
         let room = usize::try_from(bytes / shards).unwrap_or(usize::MAX);
-        Cache { shards: (0..shards).map(|_| Mutex::new(Shard::new(room))).collect(), is_off: bytes == 0 }
+        Cache {
+            shards: (0..shards).map(|_| Mutex::new(Books::new(room))).collect(),
+            is_off: bytes == 0,
+            lookups: (0..STRIPES).map(|_| Lookups::default()).collect(),
+        }
     }
 
-    fn shard(&self, key: Key) -> &Mutex<Shard> {
-        // The middle bits: the highest choose the counter.
-        &self.shards[(key.hash() >> 32) as usize & (self.shards.len() - 1)]
+    /// What `take` makes of the block of this number, and of where its checked part begins. Asking counts.
+    #[inline]
+    pub(crate) fn block<T>(
+        &self,
+        shelf: &Arc<Shelf>,
+        number: u32,
+        take: impl FnOnce(&Arc<[u8; BLOCK_BYTES as usize]>, u32) -> T,
+    ) -> Lookup<T> {
+        self.look(shelf, Part::Block(number), shelf.blocks.find(number), take)
     }
 
-    /// Looks for what starts at `key` and has so many bytes. Asking counts.
-    pub(crate) fn get(&self, key: Key, bytes: usize) -> Lookup {
-        self.with(key, bytes, Block::clone)
+    /// What `take` makes of the page of this number in the footer. Asking counts.
+    #[inline]
+    pub(crate) fn page<T>(&self, shelf: &Arc<Shelf>, number: u32, take: impl FnOnce(&PageBytes) -> T) -> Lookup<T> {
+        self.look(shelf, Part::Page(number), shelf.pages.find(number), |bytes, _| take(bytes))
     }
 
-    /// As [`get`](Self::get), handing out what `take` makes of the block, which must be quick.
-    pub(crate) fn with<T>(&self, key: Key, bytes: usize, take: impl FnOnce(&Block) -> T) -> Lookup<T> {
+    #[inline]
+    fn look<const BYTES: usize, T>(
+        &self,
+        shelf: &Arc<Shelf>,
+        part: Part,
+        slot: Option<&Slot<BYTES>>,
+        take: impl FnOnce(&Arc<[u8; BYTES]>, u32) -> T,
+    ) -> Lookup<T> {
+        if let Some(slot) = slot
+            && let Some(bytes) = &*slot.load()
+        {
+            slot.ask();
+            self.lookups().hits.fetch_add(1, Ordering::Relaxed);
+            return Lookup::Found(take(bytes, slot.checked_from()));
+        }
+        if self.ask(Key { segment_id: shelf.segment_id, part }) { Lookup::Wanted } else { Lookup::Absent }
+    }
+
+    /// Counts a miss; whether the block is worth loading.
+    fn ask(&self, key: Key) -> bool {
         if self.is_off {
-            return Lookup::Absent;
+            return false;
         }
-        let mut shard = self.shard(key).lock();
-        let (age, promotes) = (shard.age, shard.hits.is_multiple_of(PROMOTE.into()));
-        if let Some(slot) = shard.blocks.peek_mut(&key.word) {
-            let taken = take(&slot.block);
-            slot.count = (slot.count_at(age) + 1).min(COUNT_MOST);
-            slot.age = age;
-            shard.hits += 1;
-            if promotes {
-                shard.blocks.promote(&key.word);
-            }
-            return Lookup::Found(taken);
-        }
-        shard.misses += 1;
-        let asked = shard.count(key);
-        if asked >= WORTH && shard.admits(key, bytes) { Lookup::Wanted } else { Lookup::Absent }
+        self.lookups().misses.fetch_add(1, Ordering::Relaxed);
+        self.shard(key).lock().ask(key)
     }
 
     /// Keeps a block, if it is worth what has to go for it.
-    pub(crate) fn put(&self, key: Key, block: Block) {
-        if !self.is_off {
-            self.shard(key).lock().put(key, block);
+    pub(crate) fn put_block(&self, shelf: &Arc<Shelf>, number: u32, block: &Block) {
+        let slot = || shelf.blocks.make(number);
+        self.put(shelf, Part::Block(number), slot, &block.bytes, block.checked_from);
+    }
+
+    /// As [`put_block`](Self::put_block), of a page.
+    pub(crate) fn put_page(&self, shelf: &Arc<Shelf>, number: u32, page: &PageBytes) {
+        self.put(shelf, Part::Page(number), || shelf.pages.make(number), page, 0);
+    }
+
+    fn put<'a, const BYTES: usize>(
+        &self,
+        shelf: &Arc<Shelf>,
+        part: Part,
+        slot: impl FnOnce() -> Option<&'a Slot<BYTES>>,
+        bytes: &Arc<[u8; BYTES]>,
+        checked_from: u32,
+    ) {
+        if self.is_off {
+            return;
+        }
+        let key = Key { segment_id: shelf.segment_id, part };
+        let mut books = self.shard(key).lock();
+        // Whatever fills or empties this slot holds this lock.
+        if let Some(slot) = slot()
+            && slot.is_empty()
+            && let Some(count) = books.take(shelf, key)
+        {
+            slot.fill(bytes.clone(), checked_from, count);
         }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.blocks.clear();
-            shard.bytes = 0;
-        }
+        self.shards.iter().for_each(|books| books.lock().clear());
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
-        let mut stats = CacheStats::default();
-        for shard in &self.shards {
-            let shard = shard.lock();
-            stats.hits += shard.hits;
-            stats.misses += shard.misses;
-            stats.bytes += shard.bytes as u64;
-        }
-        stats
-    }
-}
-
-/// A part of the cache behind a lock of its own, which is never held while a block is read or checked.
-#[derive(Debug)]
-struct Shard {
-    blocks: LruCache<u64, Slot, FxBuildHasher>,
-    bytes: usize,
-    room: usize,
-    /// How often each block that is not here was asked for of late. Blocks that share a counter share its count: it is an
-    /// estimate.
-    counters: Box<[u8]>,
-    /// What was asked for last and was not here, and how often in a row.
-    last: u64,
-    in_a_row: u8,
-    /// Until the counters are halved next.
-    left: u32,
-    /// How often they were.
-    age: u8,
-    hits: u64,
-    misses: u64,
-}
-
-#[derive(Debug)]
-struct Slot {
-    block: Block,
-    /// How often it was asked for, as of `age`.
-    count: u8,
-    age: u8,
-}
-
-impl Slot {
-    /// Halved once for each time the counters were since.
-    fn count_at(&self, age: u8) -> u8 {
-        self.count.checked_shr(age.wrapping_sub(self.age).into()).unwrap_or(0)
-    }
-
-    fn cost(&self) -> usize {
-        self.block.bytes.len() + OVERHEAD_BYTES
-    }
-}
-
-impl Shard {
-    fn new(room: usize) -> Self {
-        // Four for each page that it could hold.
-        let counters = (room / 1024).clamp(256, 1 << 20).next_power_of_two();
-        Shard {
-            blocks: LruCache::unbounded_with_hasher(FxBuildHasher),
-            bytes: 0,
-            room,
-            counters: vec![0; counters].into(),
-            last: 0,
-            in_a_row: 0,
-            left: AGE * counters as u32,
-            age: 0,
-            hits: 0,
-            misses: 0,
+        let sum = |of: fn(&Lookups) -> &AtomicU64| self.lookups.iter().map(|one| of(one).load(Ordering::Relaxed)).sum();
+        CacheStats {
+            hits: sum(|lookups| &lookups.hits),
+            misses: sum(|lookups| &lookups.misses),
+            bytes: self.shards.iter().map(|books| books.lock().bytes as u64).sum(),
         }
     }
 
-    fn counter(&mut self, key: Key) -> &mut u8 {
-        let shift = 64 - self.counters.len().ilog2();
-        &mut self.counters[(key.hash() >> shift) as usize]
+    fn shard(&self, key: Key) -> &Mutex<Books> {
+        &self.shards[key.hash().among(self.shards.len())]
     }
 
-    /// Counts that a block was asked for that is not here. Asking many times in a row makes it worth loading where there is
-    /// room, but no more popular: a scan, record by record, must not push out what is asked for all the time.
-    fn count(&mut self, key: Key) -> u8 {
-        if key.word == self.last {
-            self.in_a_row = self.in_a_row.saturating_add(1);
-            return self.in_a_row;
+    /// Where this thread counts.
+    #[inline]
+    fn lookups(&self) -> &Lookups {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        std::thread_local! {
+            static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
         }
-        (self.last, self.in_a_row) = (key.word, 1);
-        self.left -= 1;
-        if self.left == 0 {
-            self.left = AGE * self.counters.len() as u32;
-            self.age = self.age.wrapping_add(1);
-            self.counters.iter_mut().for_each(|counter| *counter /= 2);
-        }
-        let counter = self.counter(key);
-        *counter = counter.saturating_add(1);
-        *counter
-    }
-
-    fn admits(&mut self, key: Key, bytes: usize) -> bool {
-        let cost = bytes + OVERHEAD_BYTES;
-        if self.bytes + cost <= self.room {
-            return true;
-        }
-        let count = usize::from(*self.counter(key));
-        let Some((_, victim)) = self.blocks.peek_lru() else { return false };
-        // Asked for how often, byte for byte: each count against the bytes of the other.
-        cost <= self.room && count * victim.block.bytes.len() > usize::from(victim.count_at(self.age)) * bytes
-    }
-
-    fn put(&mut self, key: Key, block: Block) {
-        if self.blocks.contains(&key.word) || !self.admits(key, block.bytes.len()) {
-            return;
-        }
-        let slot = Slot { block, count: (*self.counter(key)).min(COUNT_MOST), age: self.age };
-        self.bytes += slot.cost();
-        self.blocks.put(key.word, slot);
-        while self.bytes > self.room
-            && let Some((word, gone)) = self.blocks.pop_lru()
-        {
-            self.bytes -= gone.cost();
-            // Should it be asked for again, it is not unknown.
-            *self.counter(Key { word }) = gone.count_at(self.age);
-        }
+        &self.lookups[STRIPE.with(|stripe| *stripe)]
     }
 }
 
@@ -259,68 +245,88 @@ mod models;
 mod tests {
     use super::*;
 
-    const BLOCK: usize = 1000;
-
     fn block() -> Block {
-        Block::whole(vec![0; BLOCK].into())
+        Block { bytes: Arc::new([0; BLOCK_BYTES as usize]), checked_from: 0 }
+    }
+
+    fn found(cache: &Cache, shelf: &Arc<Shelf>, number: u32) -> bool {
+        matches!(cache.block(shelf, number, |_, _| ()), Lookup::Found(()))
     }
 
     /// Asks for what is not there, so that it is one time more popular.
-    fn ask(cache: &Cache, offset: u32) {
-        assert!(!matches!(cache.get(Key::new(1, offset), BLOCK), Lookup::Found(_)));
+    fn ask(cache: &Cache, shelf: &Arc<Shelf>, number: u32) {
+        assert!(!found(cache, shelf, number));
         // In between for something else: asking in a row makes nothing popular.
-        cache.get(Key::new(2, 0), BLOCK);
+        found(cache, shelf, 1_000);
     }
 
-    fn holds(cache: &Cache, offset: u32) -> bool {
-        matches!(cache.get(Key::new(1, offset), BLOCK), Lookup::Found(_))
-    }
+    const COST: u64 = BLOCK_BYTES as u64 + OVERHEAD_BYTES as u64;
 
     /// A cache with room for exactly ten blocks, in one shard, full.
-    fn full() -> Cache {
-        let cache = Cache::new(10 * (BLOCK + OVERHEAD_BYTES) as u64);
-        (0..10).for_each(|offset| cache.put(Key::new(1, offset), block()));
-        assert_eq!(cache.stats().bytes, 10 * (BLOCK + OVERHEAD_BYTES) as u64);
+    fn full(shelf: &Arc<Shelf>) -> Cache {
+        let cache = Cache::new(10 * COST);
+        (0..10).for_each(|number| cache.put_block(shelf, number, &block()));
+        assert_eq!(cache.stats().bytes, 10 * COST);
         cache
     }
 
     #[test]
     fn a_block_that_two_have_loaded_counts_once() {
-        let cache = Cache::new(1 << 20);
-        (0..3).for_each(|_| cache.put(Key::new(1, 0), block()));
-        assert_eq!(cache.stats().bytes, (BLOCK + OVERHEAD_BYTES) as u64);
+        let (cache, shelf) = (Cache::new(1 << 20), Arc::new(Shelf::new(1)));
+        (0..3).for_each(|_| cache.put_block(&shelf, 0, &block()));
+        assert_eq!(cache.stats().bytes, COST);
         cache.clear();
         assert_eq!(cache.stats().bytes, 0);
-        assert!(!holds(&cache, 0));
+        assert!(!found(&cache, &shelf, 0));
     }
 
     #[test]
     fn what_is_asked_for_more_often_takes_the_place_of_what_is_not() {
-        let cache = full();
-        (0..10).for_each(|offset| assert!(holds(&cache, offset)));
-        (0..3).for_each(|_| ask(&cache, 100));
-        cache.put(Key::new(1, 100), block());
-        assert!(holds(&cache, 100));
-        assert_eq!(cache.stats().bytes, 10 * (BLOCK + OVERHEAD_BYTES) as u64);
+        let shelf = Arc::new(Shelf::new(1));
+        let cache = full(&shelf);
+        (0..10).for_each(|number| assert!(found(&cache, &shelf, number)));
+        (0..3).for_each(|_| ask(&cache, &shelf, 100));
+        cache.put_block(&shelf, 100, &block());
+        assert!(found(&cache, &shelf, 100));
+        assert_eq!(cache.stats().bytes, 10 * COST);
     }
 
     #[test]
     fn what_is_asked_for_less_often_does_not() {
-        let cache = full();
-        (0..10).for_each(|_| (0..10).for_each(|offset| assert!(holds(&cache, offset))));
-        (0..5).for_each(|_| ask(&cache, 100));
-        cache.put(Key::new(1, 100), block());
-        assert!(!holds(&cache, 100));
-        (0..10).for_each(|offset| assert!(holds(&cache, offset)));
+        let shelf = Arc::new(Shelf::new(1));
+        let cache = full(&shelf);
+        (0..10).for_each(|_| (0..10).for_each(|number| assert!(found(&cache, &shelf, number))));
+        (0..5).for_each(|_| ask(&cache, &shelf, 100));
+        cache.put_block(&shelf, 100, &block());
+        assert!(!found(&cache, &shelf, 100));
+        (0..10).for_each(|number| assert!(found(&cache, &shelf, number)));
     }
 
     /// The oldest one is the one that is asked for all the time: another one goes.
     #[test]
     fn what_is_hot_does_not_keep_what_is_cold() {
-        let cache = full();
-        (0..30).for_each(|_| assert!(holds(&cache, 0)));
-        (0..5).for_each(|_| ask(&cache, 100));
-        cache.put(Key::new(1, 100), block());
-        assert!(holds(&cache, 100) && holds(&cache, 0));
+        let shelf = Arc::new(Shelf::new(1));
+        let cache = full(&shelf);
+        (0..30).for_each(|_| assert!(found(&cache, &shelf, 0)));
+        (0..5).for_each(|_| ask(&cache, &shelf, 100));
+        cache.put_block(&shelf, 100, &block());
+        assert!(found(&cache, &shelf, 100) && found(&cache, &shelf, 0));
+    }
+
+    /// One page takes as little as an eighth of a block, and one block the room of eight pages.
+    #[test]
+    fn pages_and_blocks_are_weighed_by_their_bytes() {
+        let (cache, shelf) = (Cache::new(4 * COST), Arc::new(Shelf::new(1)));
+        let page = || Arc::new([0; PAGE_BYTES as usize]);
+        let page_cost = u64::from(PAGE_BYTES) + OVERHEAD_BYTES as u64;
+        let pages = (4 * COST / page_cost) as u32;
+        (0..pages + 1).for_each(|number| cache.put_page(&shelf, number, &page()));
+        assert_eq!(cache.stats().bytes, u64::from(pages) * page_cost);
+        let is_here = |number| matches!(cache.page(&shelf, number, |_| ()), Lookup::Found(()));
+        assert!((0..pages).all(is_here));
+        (0..8).for_each(|_| ask(&cache, &shelf, 7));
+        cache.put_block(&shelf, 7, &block());
+        assert!(!found(&cache, &shelf, 7), "asked for eight times, for eight times the bytes");
+        assert!(cache.stats().bytes <= 4 * COST);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Nothing here takes a lock that is held across a call to the disk, or that writers wait for.
 
-use crate::cache::{Key, Lookup};
+use crate::cache::Lookup;
 use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result};
 use crate::format::{BLOCK_BYTES, Kind};
@@ -11,7 +11,7 @@ use crate::index::{Indexes, Row, Spot};
 use crate::log::View;
 use crate::options::ReadMode;
 use crate::position::Position;
-use crate::segment::Record;
+use crate::segment::{Copy, Found, Keep, Record, Take};
 
 /// What is read at once where nothing tells the length of a record.
 const GUESS_BYTES: usize = 512;
@@ -26,77 +26,114 @@ pub(crate) fn guess(offset: u32, next: Option<u32>, end: u32) -> usize {
     next.filter(|length| *length <= GUESS_MOST).unwrap_or(GUESS_BYTES).min(end.saturating_sub(offset) as usize)
 }
 
+/// Whether the segment is read through a mapping.
+fn is_mapped(view: &View, row: &Row) -> bool {
+    view.options.read_mode == ReadMode::Mapped && matches!(row.indexes, Indexes::Sealed(_))
+}
+
 /// Where in its segment an entry stands, and where the next one does, if that is known.
 pub(crate) fn offset(view: &View, row: &Row, spot: Spot) -> Result<(u32, Option<u32>)> {
     match (spot, &row.indexes) {
         (Spot::At(offset, next), _) => Ok((offset, next)),
-        (Spot::Member(place), Indexes::Sealed(sealed)) => sealed.offset(&row.segment, &view.cache, place),
+        (Spot::Member(place), Indexes::Sealed(sealed)) => {
+            let mapped = is_mapped(view, row).then(|| sealed.offset_mapped(&row.segment, place)).flatten();
+            mapped.map_or_else(|| sealed.offset(&row.segment, &view.cache, place), Ok)
+        }
         (Spot::Member(_), Indexes::Tmp(_)) => unreachable!("the spot was found in this row"),
     }
 }
 
-/// Reads the record at `offset`, which the index names, in a log that ends at `tail`.
+/// Reads the record at an offset that the index names, in a log that ends at `tail`.
 ///
 /// # Errors
 /// [`Error::Removed`] where the segment was retired; what is wrong with it or with the record.
-pub(crate) fn record(view: &View, row: &Row, (offset, next): (u32, Option<u32>), tail: Position) -> Result<Record> {
+pub(crate) fn record(view: &View, row: &Row, at: (u32, Option<u32>), tail: Position) -> Result<Record> {
+    let Found { kind, payload } = look_up::<Keep>(view, row, at, tail, &mut Vec::new())?;
+    Ok(Record { kind, payload })
+}
+
+/// As [`record`], with the payload as it is to be taken.
+fn look_up<T: Take>(
+    view: &View,
+    row: &Row,
+    (offset, next): (u32, Option<u32>),
+    tail: Position,
+    buffer: &mut Vec<u8>,
+) -> Result<Found<T::Payload>> {
     let segment = &row.segment;
     if segment.is_retired() {
         return Err(view.removed());
     }
     segment.check_gap(offset)?;
     let end = row.end_at(tail);
-    let guess = guess(offset, next, end);
-    if row.end.is_none()
-        && let Some(record) = segment.read_recent(offset, guess, end)
-    {
-        return Ok(record);
-    }
-    let start = offset - offset % BLOCK_BYTES;
-    // A block below the tail never changes, whether its segment is sealed or not.
-    if u64::from(start) + u64::from(BLOCK_BYTES) <= u64::from(end) {
-        let key = Key::new(segment.id, start);
-        let block = match view.cache.get(key, BLOCK_BYTES as usize) {
-            Lookup::Found(block) => Some(block),
-            Lookup::Wanted => {
-                segment.load_block(start).ok().flatten().inspect(|block| view.cache.put(key, block.clone()))
-            }
-            Lookup::Absent => None,
-        };
-        if let Some(record) = block.and_then(|block| segment.read_checked(&block, offset)) {
-            return Ok(record);
+    let found = if is_mapped(view, row) {
+        segment.read_mapped::<T>(offset, end, buffer)
+    } else {
+        let guess = guess(offset, next, end);
+        let recent = if row.end.is_none() { segment.read_recent::<T>(offset, guess, end, buffer) } else { None };
+        match recent.or_else(|| cached::<T>(view, row, offset, end, buffer)) {
+            Some(found) => return Ok(found),
+            None => segment.read::<T>(offset, guess, end, buffer),
         }
-    }
-    let is_mapped = view.options.read_mode == ReadMode::Mapped && matches!(row.indexes, Indexes::Sealed(_));
-    let record = if is_mapped { segment.read_mapped(offset, end) } else { segment.read(offset, guess, end) };
-    match record {
+    };
+    match found {
         // The file may have gone while it was being opened.
         Err(Error::Missing { .. }) if segment.is_retired() => Err(view.removed()),
         other => other,
     }
 }
 
+/// The record from the cache, which may load the block for it.
+fn cached<T: Take>(view: &View, row: &Row, offset: u32, end: u32, buffer: &mut Vec<u8>) -> Option<Found<T::Payload>> {
+    let start = offset - offset % BLOCK_BYTES;
+    // A block below the tail never changes, whether its segment is sealed or not.
+    if u64::from(start) + u64::from(BLOCK_BYTES) > u64::from(end) {
+        return None;
+    }
+    let (segment, number) = (&row.segment, offset / BLOCK_BYTES);
+    let found = view.cache.block(&segment.shelf, number, |block, checked_from| {
+        segment.read_checked::<T>(block, checked_from, offset, buffer)
+    });
+    match found {
+        Lookup::Found(found) => found,
+        Lookup::Wanted => {
+            let block = segment.load_block(start).ok().flatten()?;
+            view.cache.put_block(&segment.shelf, number, &block);
+            segment.read_checked::<T>(&block.bytes, block.checked_from, offset, buffer)
+        }
+        Lookup::Absent => None,
+    }
+}
+
 /// The live entry of an index.
 pub(crate) fn get(view: &View, index: u64) -> Result<Option<Entry>> {
-    find(view, index, |payload, position, is_durable| {
-        Entry::new(payload, position, is_durable).filter(|entry| entry.index() == index)
-    })
+    let found = find::<Keep>(view, index, &mut Vec::new())?;
+    let Some((payload, position, is_durable)) = found else { return Ok(None) };
+    let entry = Entry::new(payload, position, is_durable);
+    own(view, entry, Entry::index, index, position)
 }
 
 /// The live entry of an index, in the caller's buffer.
 pub(crate) fn get_into<'a>(view: &View, index: u64, buffer: &'a mut Vec<u8>) -> Result<Option<EntryRef<'a>>> {
-    buffer.clear();
-    let found = find(view, index, |payload, position, is_durable| {
-        buffer.extend_from_slice(&payload);
-        Some((position, is_durable))
-    })?;
-    let Some((position, is_durable)) = found else { return Ok(None) };
-    let entry = EntryRef::new(buffer, position, is_durable).filter(|entry| entry.index() == index);
-    entry.map(Some).ok_or_else(|| misplaced(view, position))
+    let found = find::<Copy>(view, index, buffer)?;
+    let Some((part, position, is_durable)) = found else { return Ok(None) };
+    let entry = EntryRef::new(&buffer[part], position, is_durable);
+    own(view, entry, EntryRef::index, index, position)
 }
 
-/// The record of the live entry of `index`, as `make` takes it; `make` gives `None` where it is another's.
-fn find<T>(view: &View, index: u64, make: impl FnOnce(bytes::Bytes, Position, bool) -> Option<T>) -> Result<Option<T>> {
+/// The entry, if it is the one that the index led to.
+fn own<T>(
+    view: &View,
+    entry: Option<T>,
+    index_of: impl Fn(&T) -> u64,
+    index: u64,
+    position: Position,
+) -> Result<Option<T>> {
+    entry.filter(|entry| index_of(entry) == index).map(Some).ok_or_else(|| misplaced(view, position))
+}
+
+/// The payload of the live entry of `index`, where it stands and whether it is durable.
+fn find<T: Take>(view: &View, index: u64, buffer: &mut Vec<u8>) -> Result<Option<(T::Payload, Position, bool)>> {
     let mut is_second = false;
     loop {
         view.check_open()?;
@@ -105,7 +142,7 @@ fn find<T>(view: &View, index: u64, make: impl FnOnce(bytes::Bytes, Position, bo
             return table.lost_at(index).map_or(Ok(None), Err);
         };
         let row = &table.rows()[number];
-        let read = offset(view, row, spot).and_then(|at| Ok((at.0, record(view, row, at, tail)?)));
+        let read = offset(view, row, spot).and_then(|at| Ok((at.0, look_up::<T>(view, row, at, tail, buffer)?)));
         match read {
             // Retired since it was looked up: look again, it is no longer there.
             Err(Error::Removed { .. }) => {}
@@ -113,12 +150,12 @@ fn find<T>(view: &View, index: u64, make: impl FnOnce(bytes::Bytes, Position, bo
             Err(error @ Error::Missing { .. }) if view.is_doubtful(&error) => {}
             Err(error @ Error::Damaged { .. }) if !is_second && view.is_doubtful(&error) => is_second = true,
             Err(error) => return Err(error),
-            Ok((offset, record)) => {
+            Ok((offset, found)) => {
                 let position = Position::new(row.number(), offset);
-                let made = (record.kind == Kind::Entry)
-                    .then(|| make(record.payload, position, position < view.durable()))
-                    .flatten();
-                return made.map(Some).ok_or_else(|| misplaced(view, position));
+                if found.kind != Kind::Entry {
+                    return Err(misplaced(view, position));
+                }
+                return Ok(Some((found.payload, position, position < view.durable())));
             }
         }
     }
@@ -148,7 +185,7 @@ fn read_once(view: &View, position: Position) -> Result<Option<Entry>> {
     // Any position may be asked for: nothing but its own checksum says that a record starts there.
     let (offset, end) = (position.offset32(), row.end_at(tail));
     row.segment.check_gap(offset)?;
-    let record = match row.segment.read(offset, guess(offset, None, end), end) {
+    let record = match row.segment.read::<Keep>(offset, guess(offset, None, end), end, &mut Vec::new()) {
         Ok(record) => record,
         Err(error @ Error::Damaged { .. }) => {
             // Damage, or not the start of a record: an entry begins there if the index says so.

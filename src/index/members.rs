@@ -12,6 +12,8 @@ pub(crate) struct Members {
     /// Every 32nd run.
     skips: Box<[Skip]>,
     len: u32,
+    /// The one run, where there is one: mostly so, and looked up without decoding it.
+    only: Option<Run>,
 }
 
 /// Where the code of a run starts, its first index, and how many indexes stand before it.
@@ -40,15 +42,17 @@ impl Members {
     pub(crate) fn new(code: Vec<u8>) -> Self {
         let mut skips = Vec::new();
         let (mut len, mut count, mut runs) = (0u32, 0usize, Runs::new(&code));
+        let mut only = None;
         loop {
             let at = runs.at() as u32;
             let Ok(Some(run)) = runs.next_run() else { break };
             if count.is_multiple_of(SKIP) {
                 skips.push(Skip { first: run.first, at, place: len });
             }
+            only = (count == 0).then_some(run);
             (len, count) = (len + run.more + 1, count + 1);
         }
-        Members { code: code.into(), skips: skips.into(), len }
+        Members { code: code.into(), skips: skips.into(), len, only }
     }
 
     pub(crate) fn from_runs(runs: &[Run]) -> Self {
@@ -85,7 +89,17 @@ impl Members {
     }
 
     /// The place of an index among all.
+    #[inline]
     pub(crate) fn find(&self, index: u64) -> Option<u32> {
+        match self.only {
+            Some(run) => {
+                index.checked_sub(run.first).filter(|place| *place <= run.more.into()).map(|place| place as u32)
+            }
+            None => self.find_in_runs(index),
+        }
+    }
+
+    fn find_in_runs(&self, index: u64) -> Option<u32> {
         let Placed { run, place } = self.near(index).find(|placed| placed.run.last() >= index)?;
         Some(place + u32::try_from(index.checked_sub(run.first)?).ok()?)
     }

@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use crate::cache::{Cache, Key, Lookup};
+use crate::cache::{Cache, Lookup};
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, Kind, PAGE_BYTES, Page, Trailer, Truncation};
-use crate::segment::{Block, Scan, Segment, Stop, Window, next_fragment};
+use crate::segment::{PageBytes, Scan, Segment, Stop, Window, next_fragment};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::zeros;
 
 use super::sealed_keys::SealedKeys;
 use super::{Clip, Members};
@@ -15,9 +17,33 @@ use super::{Clip, Members};
 pub(crate) struct Sealed {
     pub(crate) members: Members,
     pub(crate) trailer: Trailer,
+    /// Where the full pages of offsets stand.
+    grid: OnceLock<Option<Grid>>,
+    /// A bit for each page of offsets in a mapping: whether it was checked. What is checked stays good: nobody changes a
+    /// sealed file.
+    checked: OnceLock<Box<[AtomicU32]>>,
     /// The offset of each member by a scan, where a page of the footer turned out to be damaged.
     rebuilt: OnceLock<Box<[u32]>>,
     pub(super) keys: SealedKeys,
+}
+
+/// The pages of offsets behind the first, which are all alike: a place is found in them by one division.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    /// The first place in them.
+    place: u32,
+    first: Page,
+}
+
+/// Where the offset of a place is read.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Where its page starts in the file.
+    page_at: u32,
+    /// Where the number starts in the page's payload.
+    from: usize,
+    /// Where the next one starts, if it is in the same page.
+    next: Option<usize>,
 }
 
 /// A page of offsets that was used last.
@@ -25,12 +51,19 @@ pub(crate) struct Sealed {
 pub(crate) struct Held {
     segment_id: u32,
     page: Page,
-    block: Block,
+    bytes: PageBytes,
 }
 
 impl Sealed {
     pub(crate) fn new(members: Members, trailer: Trailer) -> Self {
-        Sealed { members, trailer, rebuilt: OnceLock::new(), keys: SealedKeys::default() }
+        Sealed {
+            members,
+            trailer,
+            grid: OnceLock::new(),
+            checked: OnceLock::new(),
+            rebuilt: OnceLock::new(),
+            keys: SealedKeys::default(),
+        }
     }
 
     /// Where the entry at this place of the members starts, and the next one, if that is as easily told.
@@ -38,24 +71,87 @@ impl Sealed {
     /// # Errors
     /// [`Error::Io`]; [`Error::Damaged`] where the footer is damaged and the records are, too.
     pub(crate) fn offset(&self, segment: &Segment, cache: &Cache, place: u32) -> Result<(u32, Option<u32>)> {
-        let slot = self.trailer.offset_slot(segment.header.checksum, place);
-        let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
-        let key = Key::new(segment.id, page.at);
+        let slot = self.slot(segment, place).ok_or_else(|| self.contradicts(segment))?;
         if self.rebuilt.get().is_none() {
-            let found = match cache.with(key, PAGE_BYTES as usize, |block| self.numbers(page, block, place)) {
-                Lookup::Found(found) => found,
-                _ => match self.load_page(segment, cache, page) {
-                    Ok(block) => self.numbers(page, &block, place),
-                    Err(Error::Damaged { .. }) => None,
-                    Err(error) => return Err(error),
-                },
-            };
+            let found =
+                match cache.page(&segment.shelf, self.number(slot.page_at), |bytes| self.numbers(slot, &**bytes)) {
+                    Lookup::Found(found) => found,
+                    _ => match self.load_page(segment, cache, self.page_of(segment, place)?) {
+                        Ok(bytes) => self.numbers(slot, &*bytes),
+                        Err(Error::Damaged { .. }) => None,
+                        Err(error) => return Err(error),
+                    },
+                };
             if let Some(found) = found {
                 return Ok(found);
             }
         }
         // What is wrong with the page is found, and told, there.
         self.offset_near(segment, cache, place, &mut None)
+    }
+
+    /// As [`offset`](Self::offset), from a mapping of the segment; `None` where it cannot be had from there.
+    pub(crate) fn offset_mapped(&self, segment: &Segment, place: u32) -> Option<(u32, Option<u32>)> {
+        if self.rebuilt.get().is_some() {
+            return None;
+        }
+        let checksum = segment.header.checksum;
+        let slot = self.slot(segment, place)?;
+        let bytes = segment.mapped_from(slot.page_at)?;
+        let checked = self.checked.get_or_init(|| {
+            let last =
+                self.slot(segment, self.members.len().saturating_sub(1)).map_or(0, |slot| self.number(slot.page_at));
+            zeros(last as usize / 32 + 1)
+        });
+        let number = self.number(slot.page_at);
+        let (word, bit) = (checked.get(number as usize / 32)?, 1 << (number % 32));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            self.page_of(segment, place).ok()?.read(bytes, checksum, self.trailer.log_number).ok()?;
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        self.numbers(slot, bytes.get(checksum.fragment_header_bytes()..)?)
+    }
+
+    /// Which page of the footer starts there.
+    const fn number(&self, page_at: u32) -> u32 {
+        (page_at / PAGE_BYTES).saturating_sub(self.trailer.data_end / PAGE_BYTES)
+    }
+
+    /// The page that holds the offset of a place.
+    fn page_of(&self, segment: &Segment, place: u32) -> Result<Page> {
+        let slot = self.trailer.offset_slot(segment.header.checksum, place);
+        slot.map(|(page, _)| page).ok_or_else(|| self.contradicts(segment))
+    }
+
+    /// Where the offset of a place is read.
+    #[inline]
+    fn slot(&self, segment: &Segment, place: u32) -> Option<Slot> {
+        if place >= self.members.len() {
+            return None;
+        }
+        let (page_at, from, holds) = match self.grid(segment) {
+            Some(Grid { place: first_place, first }) if place >= *first_place => {
+                let behind = self.trailer.offset_start(place).checked_sub(first.before)?;
+                let (pages, from) = (behind / first.holds, behind % first.holds);
+                (first.at.checked_add(pages * PAGE_BYTES)?, from as usize, first.holds)
+            }
+            _ => {
+                let (page, from) = self.trailer.offset_slot(segment.header.checksum, place)?;
+                (page.at, from, page.holds)
+            }
+        };
+        let has_next = from + 8 <= holds as usize && place + 1 < self.members.len();
+        Some(Slot { page_at, from, next: has_next.then_some(from + 4) })
+    }
+
+    fn grid(&self, segment: &Segment) -> Option<&Grid> {
+        let grid = || {
+            let (page, at) = self.trailer.offset_slot(segment.header.checksum, 0)?;
+            let place = (page.holds as usize - at).div_ceil(4) as u32;
+            let (first, _) = self.trailer.offset_slot(segment.header.checksum, place)?;
+            Some(Grid { place, first })
+        };
+        self.grid.get_or_init(grid).as_ref()
     }
 
     /// As [`offset`](Self::offset), looking first into the page that was used last.
@@ -73,10 +169,9 @@ impl Sealed {
         let held = match last {
             Some(held) if held.segment_id == segment.id && held.page.holds_stream(at) => held,
             _ => {
-                let slot = self.trailer.offset_slot(segment.header.checksum, place);
-                let (page, _) = slot.ok_or_else(|| self.contradicts(segment))?;
+                let page = self.page_of(segment, place)?;
                 match self.page(segment, cache, page) {
-                    Ok(block) => last.insert(Held { segment_id: segment.id, page, block }),
+                    Ok(bytes) => last.insert(Held { segment_id: segment.id, page, bytes }),
                     Err(error @ Error::Damaged { .. }) => {
                         tracing::warn!(%error, "a footer is damaged: its segment is scanned");
                         let offsets = self.scan(segment)?;
@@ -86,19 +181,18 @@ impl Sealed {
                 }
             }
         };
-        self.numbers(held.page, &held.block, place).ok_or_else(|| self.contradicts(segment))
+        let slot = self.slot(segment, place).filter(|slot| slot.page_at == held.page.at);
+        slot.and_then(|slot| self.numbers(slot, &*held.bytes)).ok_or_else(|| self.contradicts(segment))
     }
 
-    /// The offset at this place and the next one, as far as the page holds them.
-    fn numbers(&self, page: Page, block: &Block, place: u32) -> Option<(u32, Option<u32>)> {
-        let number = |place: u32| {
-            let at = self.trailer.offset_start(place);
-            let from = page.holds_stream(at).then(|| (at - page.before) as usize)?;
-            let offset = block.bytes.get(from..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    /// The offset at a place and the next one, as far as the payload of the page holds them.
+    #[inline]
+    fn numbers(&self, slot: Slot, payload: &[u8]) -> Option<(u32, Option<u32>)> {
+        let number = |from: usize| {
+            let offset = payload.get(from..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
             offset.filter(|offset| *offset < self.trailer.data_end)
         };
-        let next = if place + 1 < self.members.len() { number(place + 1) } else { None };
-        Some((number(place)?, next))
+        Some((number(slot.from)?, slot.next.and_then(number)))
     }
 
     /// The offsets in the page that was used last, from the first place that it holds on.
@@ -107,7 +201,7 @@ impl Sealed {
         let offsets = |held: &'a Held| {
             let Page { before, holds, .. } = held.page;
             let (from, to) = (start.max(before), end.min(before.saturating_add(holds)));
-            let bytes = held.block.bytes.get(from.checked_sub(before)? as usize..to.checked_sub(before)? as usize)?;
+            let bytes = held.bytes.get(from.checked_sub(before)? as usize..to.checked_sub(before)? as usize)?;
             Some(((from - start) / 4, bytes.as_chunks().0))
         };
         held.filter(|held| held.segment_id == segment.id).and_then(offsets).unwrap_or_default()
@@ -118,19 +212,18 @@ impl Sealed {
     }
 
     /// A page of the footer, from the cache or the file.
-    pub(crate) fn page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<Block> {
-        let key = Key::new(segment.id, page.at);
-        if let Lookup::Found(block) = cache.get(key, PAGE_BYTES as usize) {
-            return Ok(block);
+    pub(crate) fn page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<PageBytes> {
+        match cache.page(&segment.shelf, self.number(page.at), PageBytes::clone) {
+            Lookup::Found(bytes) => Ok(bytes),
+            _ => self.load_page(segment, cache, page),
         }
-        self.load_page(segment, cache, page)
     }
 
     /// A page of the footer, from the file.
-    fn load_page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<Block> {
-        let block = Block::whole(segment.read_page(page, self.trailer.log_number)?);
-        cache.put(Key::new(segment.id, page.at), block.clone());
-        Ok(block)
+    fn load_page(&self, segment: &Segment, cache: &Cache, page: Page) -> Result<PageBytes> {
+        let bytes = segment.read_page(page, self.trailer.log_number)?;
+        cache.put_page(&segment.shelf, self.number(page.at), &bytes);
+        Ok(bytes)
     }
 
     fn of_rebuilt(&self, offsets: &[u32], segment: &Segment, place: u32) -> Result<(u32, Option<u32>)> {
@@ -205,8 +298,8 @@ impl Sealed {
             let slot = self.trailer.offset_slot(segment.header.checksum, place);
             let (page, at) = slot.ok_or_else(|| self.contradicts(segment))?;
             let left = ((self.members.len() - place) as usize).min((page.holds as usize - at) / 4);
-            let block = self.page(segment, cache, page)?;
-            let numbers = block.bytes.get(at..at + 4 * left).unwrap_or_default();
+            let bytes = self.page(segment, cache, page)?;
+            let numbers = bytes.get(at..at + 4 * left).unwrap_or_default();
             if numbers.chunks_exact(4).any(|number| number == offset.to_le_bytes()) {
                 return Ok(true);
             }

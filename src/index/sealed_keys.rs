@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::format::KeyAt;
-use crate::segment::Segment;
+use crate::segment::{Segment, shared};
 use crate::sync::Mutex;
 
 use super::keys::KeyHash;
@@ -242,14 +242,14 @@ impl Sealed {
         };
         let found = self.trailer.key_slot(segment.header.checksum, slot);
         let (page, at) = found.ok_or_else(|| self.contradicts(segment))?;
-        let block = self.page(segment, cache, page)?;
+        let bytes = shared(&self.page(segment, cache, page)?);
         // A page begins with a whole key, or where the section does.
         let before = slot.min((at / KEY_BYTES) as u32);
         let first = slot - before;
         let from = at - before as usize * KEY_BYTES;
         let keys = (page.holds as usize - from) / KEY_BYTES;
         let to = from + keys.min((self.members.len() - first) as usize) * KEY_BYTES;
-        let leaf = Leaf { first, keys: block.bytes.slice(from..to.min(block.bytes.len()).max(from)) };
+        let leaf = Leaf { first, keys: bytes.slice(from..to.min(bytes.len()).max(from)) };
         if leaf.holds(slot) { Ok(leaf) } else { Err(self.contradicts(segment)) }
     }
 

@@ -298,7 +298,22 @@ impl Table {
             row.find(index).map(|spot| Place { row, number, spot })
         };
         let active = place(last).filter(|place| place.is_before(tail));
-        active.or_else(|| self.spans_at(index).find_map(|span| place(span.row)))
+        if active.is_some() {
+            return active;
+        }
+        // As `spans_at`, in a loop: every `get` comes through here.
+        let begun = self.spans.partition_point(|span| span.low <= index);
+        for span in self.spans[..begun].iter().rev() {
+            if span.high_so_far < index {
+                return None;
+            }
+            if span.high >= index
+                && let Some(place) = place(span.row)
+            {
+                return Some(place);
+            }
+        }
+        None
     }
 
     /// The lowest taken index at or above `index`.

@@ -11,6 +11,7 @@ mod read;
 mod scan;
 mod sealed;
 mod search;
+mod shelf;
 mod write_back;
 
 use std::path::{Path, PathBuf};
@@ -28,10 +29,11 @@ use crate::sync::{ArcSwapOption, Mutex};
 pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};
 pub(crate) use files::Files;
-pub(crate) use read::{Block, Record};
+pub(crate) use read::{Copy, Found, Keep, Record, Take};
 pub(crate) use scan::{Scan, Scanned, Stop, Window};
 pub(crate) use sealed::{read_footer, read_summary, seal};
 pub(crate) use search::{Evidence, evidence, next_fragment};
+pub(crate) use shelf::{Block, PageBytes, Shelf, Slot, shared};
 pub(crate) use write_back::{Kept, erase, write_back};
 
 /// The first byte behind the header.
@@ -64,6 +66,8 @@ pub(crate) struct Segment {
     own: ArcSwapOption<Arc<dyn File>>,
     /// Where it is written, while it is: what was placed lately can be read there without a system call.
     region: ArcSwapOption<Arc<dyn Region>>,
+    /// What of it is cached.
+    pub(crate) shelf: Arc<Shelf>,
     /// The whole file, where sealed segments are read through a mapping.
     map: OnceLock<Bytes>,
     /// Held across a sync, so that one sync of the file is in flight at a time.
@@ -103,9 +107,10 @@ impl Segment {
     ) -> Self {
         static IDS: AtomicU32 = AtomicU32::new(0);
         let last_write_ms = AtomicU64::new(stamp.time_ms);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
         Segment {
             number: header.number,
-            id: IDS.fetch_add(1, Ordering::Relaxed),
+            id,
             path,
             header,
             stamp,
@@ -118,6 +123,7 @@ impl Segment {
             synced: Mutex::new(if own.is_none() { Synced::Complete } else { Synced::Open }),
             own: ArcSwapOption::new(own.map(Arc::new)),
             region: ArcSwapOption::empty(),
+            shelf: Arc::new(Shelf::new(id)),
             map: OnceLock::new(),
             retired: AtomicBool::new(false),
         }

@@ -1,13 +1,18 @@
 //! Reading single records and footer pages out of a segment, and whole blocks for the cache.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, Bad, Expect, Kind, Page, Part, block_rest, read_fragment, skip_fragment, trust_fragment,
+    BLOCK_BYTES, Bad, Expect, Kind, PAGE_BYTES, Page, Part, block_rest, read_fragment, read_whole, skip_fragment,
+    trust_fragment,
 };
 use crate::fs::File;
 
+use super::shelf::{Block, PageBytes, shared};
 use super::{DATA_START, Segment, scan};
 
 /// A record read by its position.
@@ -17,17 +22,59 @@ pub(crate) struct Record {
     pub(crate) payload: Bytes,
 }
 
-/// A block whose fragments were checked, but for those before `checked_from`.
-#[derive(Debug, Clone)]
-pub(crate) struct Block {
-    pub(crate) bytes: Bytes,
-    checked_from: u32,
+/// A record that was looked for, and its payload.
+#[derive(Debug)]
+pub(crate) struct Found<P> {
+    pub(crate) kind: Kind,
+    pub(crate) payload: P,
 }
 
-impl Block {
-    /// Bytes that were checked as a whole.
-    pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Block { bytes, checked_from: 0 }
+/// What becomes of a payload, which stands in memory that others look at, too, or was read into a buffer.
+pub(crate) trait Take {
+    type Payload;
+
+    /// `payload` is what `share` would give to keep.
+    fn shared(payload: &[u8], buffer: &mut Vec<u8>, share: impl FnOnce() -> Bytes) -> Self::Payload;
+
+    /// It is this part of the buffer.
+    fn within(part: Range<usize>, buffer: &mut Vec<u8>) -> Self::Payload;
+}
+
+/// The payload stays where it is, and the buffer is given away if that is there.
+#[derive(Debug)]
+pub(crate) struct Keep;
+
+impl Take for Keep {
+    type Payload = Bytes;
+
+    fn shared(_: &[u8], _: &mut Vec<u8>, share: impl FnOnce() -> Bytes) -> Bytes {
+        share()
+    }
+
+    fn within(part: Range<usize>, buffer: &mut Vec<u8>) -> Bytes {
+        let mut bytes = Bytes::from(std::mem::take(buffer));
+        bytes.truncate(part.end);
+        bytes.advance(part.start);
+        bytes
+    }
+}
+
+/// The payload is in the buffer, whose memory is used again.
+#[derive(Debug)]
+pub(crate) struct Copy;
+
+impl Take for Copy {
+    type Payload = Range<usize>;
+
+    #[inline]
+    fn shared(payload: &[u8], buffer: &mut Vec<u8>, _: impl FnOnce() -> Bytes) -> Range<usize> {
+        buffer.clear();
+        buffer.extend_from_slice(payload);
+        0..payload.len()
+    }
+
+    fn within(part: Range<usize>, _: &mut Vec<u8>) -> Range<usize> {
+        part
     }
 }
 
@@ -53,18 +100,17 @@ impl Assembled {
         Record { kind, payload }
     }
 
-    /// As [`within`](Self::within), where the bytes are of no other use.
-    fn out_of(self, mut bytes: Bytes) -> Record {
+    /// The record, within the buffer that it was found in, or that takes it.
+    fn inside<T: Take>(self, buffer: &mut Vec<u8>) -> Found<T::Payload> {
         let Assembled { kind, parts } = self;
-        let payload = match parts {
-            Parts::Whole { from, to } => {
-                bytes.truncate(to);
-                bytes.advance(from);
-                bytes
+        let part = match parts {
+            Parts::Whole { from, to } => from..to,
+            Parts::Joined(payload) => {
+                *buffer = payload;
+                0..buffer.len()
             }
-            Parts::Joined(payload) => payload.into(),
         };
-        Record { kind, payload }
+        Found { kind, payload: T::within(part, buffer) }
     }
 }
 
@@ -84,24 +130,37 @@ impl Segment {
         }
     }
 
-    /// Reads the record at `offset` with one positioned read of `guess` bytes, and more only where it is longer.
-    /// Nothing at or behind `end` is taken for part of it.
+    /// Reads the record at `offset` into the buffer with one positioned read of `guess` bytes, and more only where it is
+    /// longer. Nothing at or behind `end` is taken for part of it.
     ///
     /// # Errors
     /// [`Error::Damaged`] where the bytes fail their checksum; none of them is returned.
-    pub(crate) fn read(&self, offset: u32, guess: usize, end: u32) -> Result<Record> {
+    pub(crate) fn read<T: Take>(
+        &self,
+        offset: u32,
+        guess: usize,
+        end: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Found<T::Payload>> {
         let file = self.file()?;
         let fill = |bytes: &mut [u8], at| self.fill(&*file, at, bytes).map(|()| true);
-        self.read_from(offset, guess, end, fill).and_then(|record| record.ok_or_else(|| self.cut_short(offset)))
+        let found = self.read_from::<T>(offset, guess, end, buffer, fill)?;
+        found.ok_or_else(|| self.cut_short(offset))
     }
 
     /// Reads the record at `offset` from where it was placed lately, without a system call; `None` where it is not kept
     /// there.
-    pub(crate) fn read_recent(&self, offset: u32, guess: usize, end: u32) -> Option<Record> {
+    pub(crate) fn read_recent<T: Take>(
+        &self,
+        offset: u32,
+        guess: usize,
+        end: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Found<T::Payload>> {
         let region = self.region.load();
         let region = region.as_ref()?;
         // What fails here is read from the file, and judged there.
-        self.read_from(offset, guess, end, |bytes, at| Ok(region.recent(bytes, at.into()))).ok().flatten()
+        self.read_from::<T>(offset, guess, end, buffer, |bytes, at| Ok(region.recent(bytes, at.into()))).ok().flatten()
     }
 
     /// The mapping of a sealed segment.
@@ -114,34 +173,52 @@ impl Segment {
     }
 
     /// Reads the record at `offset` from the mapping of a sealed segment.
-    pub(crate) fn read_mapped(&self, offset: u32, end: u32) -> Result<Record> {
-        let map = self.mapping()?;
-        let bytes = map.get(offset as usize..(end as usize).min(map.len())).ok_or_else(|| self.cut_short(offset))?;
-        match self.assemble(offset, bytes) {
-            Ok(found) => Ok(found.within(map, offset as usize)),
-            Err((why, at)) => Err(Error::damaged(&self.path, at.into(), why.to_string())),
-        }
+    pub(crate) fn read_mapped<T: Take>(
+        &self,
+        offset: u32,
+        end: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Found<T::Payload>> {
+        let (map, base) = (self.mapping()?, offset as usize);
+        let bytes = map.get(base..(end as usize).min(map.len())).ok_or_else(|| self.cut_short(offset))?;
+        let assembled = self.assemble(offset, bytes);
+        let found = assembled.map_err(|(why, at)| Error::damaged(&self.path, at.into(), why.to_string()))?;
+        Ok(match found.parts {
+            Parts::Whole { from, to } => {
+                let part = base + from..base + to;
+                let payload = T::shared(&map[part.clone()], buffer, || map.slice(part));
+                Found { kind: found.kind, payload }
+            }
+            Parts::Joined(_) => found.inside::<T>(buffer),
+        })
     }
 
-    fn read_from(
+    /// What the mapping of a sealed segment holds from `at` on; `None` where there is none.
+    pub(crate) fn mapped_from(&self, at: u32) -> Option<&[u8]> {
+        self.mapping().ok()?.get(at as usize..)
+    }
+
+    fn read_from<T: Take>(
         &self,
         offset: u32,
         guess: usize,
         end: u32,
+        buffer: &mut Vec<u8>,
         mut fill: impl FnMut(&mut [u8], u32) -> Result<bool>,
-    ) -> Result<Option<Record>> {
+    ) -> Result<Option<Found<T::Payload>>> {
         let room = end.saturating_sub(offset) as usize;
-        let mut bytes = vec![0; guess.max(64).min(room)];
-        if !fill(&mut bytes, offset)? {
+        // What it held before is no harm: it is filled whole, or not used.
+        buffer.resize(guess.max(64).min(room), 0);
+        if !fill(buffer, offset)? {
             return Ok(None);
         }
         loop {
-            match self.assemble(offset, &bytes) {
-                Ok(found) => return Ok(Some(found.out_of(bytes.into()))),
-                Err((Bad::Short, _)) if bytes.len() < room => {
-                    let from = bytes.len();
-                    bytes.resize(self.longer(&bytes).min(room), 0);
-                    if !fill(&mut bytes[from..], offset + from as u32)? {
+            match self.assemble(offset, buffer) {
+                Ok(found) => return Ok(Some(found.inside::<T>(buffer))),
+                Err((Bad::Short, _)) if buffer.len() < room => {
+                    let from = buffer.len();
+                    buffer.resize(self.longer(buffer).min(room), 0);
+                    if !fill(&mut buffer[from..], offset + from as u32)? {
                         return Ok(None);
                     }
                 }
@@ -208,14 +285,19 @@ impl Segment {
     /// should be: then its records are read one by one, and each speaks for itself.
     pub(crate) fn load_block(&self, start: u32) -> Result<Option<Block>> {
         let checksum = self.header.checksum;
-        let mut bytes = vec![0; BLOCK_BYTES as usize];
-        self.fill(&*self.file()?, start, &mut bytes)?;
+        let mut block = Arc::new([0; BLOCK_BYTES as usize]);
+        let Some(bytes) = Arc::get_mut(&mut block) else { return Ok(None) };
+        self.fill(&*self.file()?, start, bytes)?;
         let first = start.max(DATA_START);
         let (mut at, mut checked_from) = (first, first);
         while block_rest(at) as usize >= checksum.fragment_header_bytes() && at - start < BLOCK_BYTES {
             let rest = &bytes[(at - start) as usize..];
-            let expect = Expect::Exact(self.log_number_at(at));
-            let end = match read_fragment(checksum, rest, at, expect, None) {
+            let log_number = self.log_number_at(at);
+            if let Some(whole) = read_whole(checksum, rest, at, log_number) {
+                at = whole.end;
+                continue;
+            }
+            let end = match read_fragment(checksum, rest, at, Expect::Exact(log_number), None) {
                 Ok(fragment) => Some(fragment.end),
                 // The rest of a record from the block before: its checksum needs that block. Whoever reads that record
                 // checks all of it.
@@ -230,17 +312,27 @@ impl Segment {
                 None => return Ok(None),
             }
         }
-        Ok(Some(Block { bytes: bytes.into(), checked_from }))
+        Ok(Some(Block { bytes: block, checked_from }))
     }
 
-    /// The record that, by the index, starts at `offset` in a checked block; `None` where it does not end in it.
-    pub(crate) fn read_checked(&self, block: &Block, offset: u32) -> Option<Record> {
-        let at = (offset % BLOCK_BYTES) as usize;
-        let trusted = trust_fragment(self.header.checksum, block.bytes.get(at..)?)?;
-        let header = self.header.checksum.fragment_header_bytes();
-        let (from, to) = (at + header, at + header + trusted.payload_bytes);
-        let is_whole = trusted.part == Part::Full && offset >= block.checked_from && to <= block.bytes.len();
-        is_whole.then(|| Record { kind: trusted.kind, payload: block.bytes.slice(from..to) })
+    /// The record that, by the index, starts at `offset` in a block that is checked from `checked_from` on; `None` where it
+    /// does not end in it.
+    #[inline]
+    pub(crate) fn read_checked<T: Take>(
+        &self,
+        block: &Arc<[u8; BLOCK_BYTES as usize]>,
+        checked_from: u32,
+        offset: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Found<T::Payload>> {
+        let bytes = &block[(offset % BLOCK_BYTES) as usize..];
+        let trusted = trust_fragment(self.header.checksum, bytes)?;
+        let payload = bytes.get(self.header.checksum.fragment_header_bytes()..)?.get(..trusted.payload_bytes)?;
+        if trusted.part != Part::Full || offset < checked_from {
+            return None;
+        }
+        let payload = T::shared(payload, buffer, || shared(block).slice_ref(payload));
+        Some(Found { kind: trusted.kind, payload })
     }
 
     /// The log number in force at `offset`, if a batch begins there: a scan may start at it.
@@ -260,12 +352,14 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::Damaged`]; [`Error::Io`].
-    pub(crate) fn read_page(&self, page: Page, log_number: u32) -> Result<Bytes> {
+    pub(crate) fn read_page(&self, page: Page, log_number: u32) -> Result<PageBytes> {
         let mut bytes = vec![0; page.bytes as usize];
         self.fill(&*self.file()?, page.at, &mut bytes)?;
         let payload = page.read(&bytes, self.header.checksum, log_number);
         let payload = payload.map_err(|why| Error::damaged(&self.path, page.at.into(), format!("footer: {why}")))?;
-        let from = bytes.len() - payload.len();
-        Ok(Bytes::from(bytes).slice(from..))
+        let mut kept = [0; PAGE_BYTES as usize];
+        // A page of a footer is not longer, its header included.
+        kept.get_mut(..payload.len()).into_iter().for_each(|kept| kept.copy_from_slice(payload));
+        Ok(Arc::new(kept))
     }
 }

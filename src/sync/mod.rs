@@ -6,7 +6,7 @@
 //! with the same faces, so that nothing else knows of them.
 //!
 //! `OnceLock`, and `DashMap` where it is not taken from here, are used as they are, since no thread stops inside them; loom
-//! takes nothing for ordered by them. The same goes under loom for `ArcSwapOption`, `DashMap` and `Event`.
+//! takes nothing for ordered by them. The same goes under loom for `DashMap` and `Event`.
 
 #[cfg(casklog_loom)]
 mod modelled;
@@ -25,11 +25,10 @@ pub(crate) use {
 
 #[cfg(casklog_loom)]
 pub(crate) use {
-    arc_swap::ArcSwapOption,
     dashmap::DashMap,
     event_listener::{Event, EventListener, Listener},
     loom::{sync::atomic, thread_local},
-    modelled::{ArcSwap, Condvar, Guard, Mutex, MutexGuard, RwLock, thread, yield_until, zeros},
+    modelled::{ArcSwap, ArcSwapOption, Condvar, Guard, Mutex, MutexGuard, RwLock, thread, yield_until, zeros},
     std::time::Instant,
 };
 

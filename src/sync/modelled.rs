@@ -119,6 +119,32 @@ impl<T> Deref for Guard<T> {
     }
 }
 
+#[derive(Debug)]
+pub(crate) struct ArcSwapOption<T>(ArcSwap<Option<Arc<T>>>);
+
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn new(value: Option<Arc<T>>) -> Self {
+        ArcSwapOption(ArcSwap::from_pointee(value))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::new(None)
+    }
+
+    pub(crate) fn load(&self) -> Guard<Option<Arc<T>>> {
+        Guard(self.load_full())
+    }
+
+    pub(crate) fn load_full(&self) -> Option<Arc<T>> {
+        self.0.load_full().as_ref().clone()
+    }
+
+    /// One thread at a time stores.
+    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+        self.0.store(Arc::new(value));
+    }
+}
+
 /// What a wait that ends says: nothing, as there is no time.
 pub(crate) struct WaitTimeoutResult;
 
