@@ -51,8 +51,6 @@ impl MappedRegion {
     pub(super) fn new(file: File, capacity: u64) -> io::Result<Self> {
         let length = usize::try_from(capacity).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
         let map = MmapOptions::new().len(length).map_raw(&file)?;
-        // A kernel without huge pages says EINVAL and gives small ones.
-        let _ = map.advise(Advice::HugePage);
         Ok(Self {
             map,
             file,
