@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::{Access, Placement};
 use crate::index::{Members, Sealed};
-use crate::log::{Cold, Dir, Log, Preparation, PrepareError, ROTATED_MAX, Spare, Writer};
+use crate::log::{Dir, Log, Preparation, PrepareError, ROTATED_MAX, Spare, Writer};
 use crate::options::{RecoveryMode, SyncPolicy};
 use crate::position::Position;
 use crate::retention::{Facts, Limits, plan};
@@ -25,8 +25,8 @@ use crate::sync::{Instant, Mutex, MutexGuard};
 /// A log that was not written to for this long says by itself what is durable.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// So much is warmed at once: a page of the page cache, where files have huge ones. What the writer wishes meanwhile waits.
-const WARM_STEP: u64 = 2 << 20;
+/// The first page of a spare holds its header, and is warm.
+const WARM_FROM: u64 = 4096;
 
 /// A mapping does not report write errors; a sync this often does.
 const MAPPED_CHECK: Duration = Duration::from_secs(30);
@@ -114,8 +114,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes the most urgent step: room for the writer, then the next segment, then pages of both, then sealing, then
-    /// retention, which does not wait for ever.
+    /// Takes the most urgent step: room for the writer, then the next segment, then sealing, then retention, which does
+    /// not wait for ever.
     pub(crate) fn step(&self) -> Result<bool> {
         let mut clock = self.steps.lock();
         let healthy = self.log.latch.check();
@@ -137,10 +137,6 @@ impl Keeper {
         }
         if writer.wishes.spare {
             return self.make_spare(writer);
-        }
-        if let Some(cold) = writer.wishes.warm.pop_front() {
-            self.warm(writer, cold);
-            return Ok(true);
         }
         let is_behind = !writer.rotated.is_empty();
         // Who writes without a pause always leaves something to seal, and must not keep the disk for ever.
@@ -167,8 +163,8 @@ impl Keeper {
         }
         match region.prepare(prepared, end) {
             Ok(()) => {
+                region.warm(prepared, end);
                 segment.prepared.store(end, Ordering::Release);
-                self.log.writer.lock().wishes.warm.push_back(Cold { region, from: prepared, to: end });
             }
             Err(e) => {
                 let error = Error::io_or_full("make room in", &segment.path, e);
@@ -212,14 +208,14 @@ impl Keeper {
                 .and_then(|h| self.log.dir.prepare(h, how))
                 .and_then(|spare| self.drop_unusable(found).map(|()| spare).map_err(PrepareError::Fatal)),
         };
+        if let Ok(spare) = &made {
+            // Behind the sync of its header, which would write all these pages; that header stays as it is.
+            spare.region.warm(WARM_FROM, how.bytes);
+        }
         let mut writer = self.log.writer.lock();
         writer.wishes.spare = false;
         match made {
-            Ok(spare) => {
-                // Behind the sync of its header, which would write all these pages.
-                writer.wishes.warm.push_back(Cold { region: spare.region.clone(), from: 0, to: how.bytes });
-                writer.spare = Some(spare);
-            }
+            Ok(spare) => writer.spare = Some(spare),
             Err(PrepareError::Room(error)) => {
                 tracing::warn!(%error, "cannot prepare a segment");
                 writer.failed = Some(error);
@@ -230,18 +226,6 @@ impl Keeper {
             }
         }
         Ok(true)
-    }
-
-    /// Warms some of what is cold. The writer does not wait for it: where it is faster it takes the page faults itself.
-    fn warm(&self, writer: MutexGuard<'_, Writer>, Cold { region, from, to }: Cold) {
-        drop(writer);
-        let step_end = to.min((from / WARM_STEP + 1).saturating_mul(WARM_STEP));
-        if region.warm(from, step_end) && step_end < to {
-            let mut writer = self.log.writer.lock();
-            if !writer.is_closed {
-                writer.wishes.warm.push_front(Cold { region, from: step_end, to });
-            }
-        }
     }
 
     /// Removes the spare that open found and that turned out to be none, after a younger one was made: in the chain of
@@ -474,7 +458,6 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
 impl Writer {
     fn has_wish(&self) -> bool {
         self.wishes.spare
-            || !self.wishes.warm.is_empty()
             || self.wishes.spare_room.is_some()
             || self.wishes.room.is_some()
             || self.wishes.retention

@@ -81,3 +81,18 @@ fn a_get_into_a_buffer_allocates_nothing() {
         store.close().unwrap();
     }
 }
+
+/// The offsets of entries stand in pieces that double: between two of them nothing else is needed.
+#[test]
+fn an_append_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new(dir.path()).sync(SyncPolicy::None).open().unwrap();
+    let append = |count: u64| {
+        for _ in 0..count {
+            store.append_bytes_with([3; 16], [7; 128], Durability::Written).unwrap();
+        }
+    };
+    append(16_000);
+    assert_eq!(allocations(|| append(14_000)), 0);
+    store.close().unwrap();
+}

@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
 use super::Region;
-use super::os::{check_bounds, cut_back};
+use super::os::{ZEROS, check_bounds, cut_back};
 
 /// How far back [`recent`](Region::recent) reads the mapping. Pages placed so lately are dirty or were written a moment
 /// ago, and in memory: a page fault that has to read the disk, and would end in SIGBUS where it fails, is not to be
@@ -100,9 +101,15 @@ impl Region for MappedRegion {
         Ok(())
     }
 
-    fn warm(&self, from: u64, to: u64) -> bool {
-        let from = from.max(self.placed_end.load(Ordering::Relaxed));
-        from >= to || self.map.advise_range(Advice::PopulateWrite, from as usize, (to - from) as usize).is_ok()
+    fn warm(&self, from: u64, to: u64) {
+        // A write brings pages in by many at once, and page faults one by one.
+        for at in (from..to).step_by(ZEROS.len()) {
+            let step = (to - at).min(ZEROS.len() as u64);
+            if self.file.write_all_at(&ZEROS[..step as usize], at).is_err() {
+                return;
+            }
+        }
+        let _ = self.map.advise_range(Advice::PopulateWrite, from as usize, (to - from) as usize);
     }
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -225,18 +232,17 @@ mod tests {
     }
 
     #[test]
-    fn warming_changes_no_byte_and_reaches_no_further_than_the_file() {
+    fn warming_leaves_zeros_and_nothing_beside_them_changes() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, region) = mapped(dir.path(), 4 * MIB);
-        region.prepare(0, 2 * MIB).unwrap();
-        region.place(b"placed", 5_000).unwrap();
-        assert!(region.warm(0, 2 * MIB) && region.warm(1_000, 1_001) && region.warm(5_000, 5_000));
-        assert!(!region.warm(2 * MIB, 4 * MIB), "behind the end of the file");
-        region.place(b" and more", 5_006).unwrap();
-        let mut found = vec![1; 2 * MIB as usize];
-        assert_eq!(file.read_at(&mut found, 0).unwrap(), found.len());
-        assert_eq!(&found[5_000..5_015], b"placed and more");
-        assert!(found[..5_000].iter().chain(&found[5_015..]).all(|byte| *byte == 0));
+        let (file, region) = mapped(dir.path(), 8 * MIB);
+        region.prepare(0, 4 * MIB).unwrap();
+        region.place(b"placed", 4_090).unwrap();
+        region.warm(4_096, 4 * MIB);
+        region.place(b" and more", 4_096).unwrap();
+        let mut found = vec![1; 5 * MIB as usize];
+        assert_eq!(file.read_at(&mut found, 0).unwrap(), 4 * MIB as usize, "the file is as long as it was");
+        assert_eq!(&found[4_090..4_105], b"placed and more");
+        assert!(found[..4_090].iter().chain(&found[4_105..4 * MIB as usize]).all(|byte| *byte == 0));
     }
 
     #[test]

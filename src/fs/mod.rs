@@ -122,12 +122,10 @@ pub trait Region: Debug + Send + Sync {
     /// Makes `from..to` ready for [`place`](Region::place): allocates it, or fills it with zeros, as the placement asks.
     /// Bytes in that range become zero or stay what they were. An error leaves the file no longer than it was.
     fn prepare(&self, from: u64, to: u64) -> io::Result<()>;
-    /// Does now, in the calling thread, what the first [`place`](Region::place) in `from..to`, which is prepared, would have
-    /// to do for each page. It makes them dirty: a sync has more to write then. Best effort; false where there is nothing
-    /// of that kind to do.
-    fn warm(&self, _from: u64, _to: u64) -> bool {
-        false
-    }
+    /// Does now, in the calling thread, what the first [`place`](Region::place) in `from..to` would have to do for each page:
+    /// space that is prepared, and that nobody has placed anything into or does meanwhile. It makes the pages dirty, so that
+    /// a sync has more to write. Best effort.
+    fn warm(&self, _from: u64, _to: u64) {}
     /// Puts `bytes` at `at`, within prepared space (or anywhere below the capacity where the placement is
     /// [`Placement::Growing`]). When it returns, the bytes survive the death of the process.
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()>;

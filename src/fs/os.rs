@@ -260,7 +260,7 @@ struct WrittenRegion {
 /// One write of zeros: large enough for the disk, small enough not to hold the file's lock for long.
 const ZERO_STEP: usize = 1 << 20;
 
-static ZEROS: [u8; ZERO_STEP] = [0; ZERO_STEP];
+pub(super) static ZEROS: [u8; ZERO_STEP] = [0; ZERO_STEP];
 
 impl WrittenRegion {
     fn fill_with_zeros(&self, from: u64, to: u64) -> io::Result<()> {

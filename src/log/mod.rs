@@ -104,16 +104,6 @@ pub(crate) struct Wishes {
     pub(crate) spare_room: Option<u64>,
     /// A look at which segments may go.
     pub(crate) retention: bool,
-    /// What is ready and cold, in the order in which it will be written.
-    pub(crate) warm: VecDeque<Cold>,
-}
-
-/// A range of a region whose pages nobody has touched yet.
-#[derive(Debug)]
-pub(crate) struct Cold {
-    pub(crate) region: Arc<dyn Region>,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
 }
 
 /// A segment on its way to being sealed.

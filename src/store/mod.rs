@@ -155,7 +155,6 @@ impl Shared {
         let mut writer = self.log.writer.lock();
         writer.is_closed = true;
         (writer.wishes.spare, writer.wishes.spare_room, writer.wishes.room) = (false, None, None);
-        writer.wishes.warm.clear();
         self.log.wish.notify_all();
         self.log.done.notify_all();
     }

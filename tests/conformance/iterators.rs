@@ -29,6 +29,45 @@ fn an_iterator_does_not_see_what_is_written_or_deleted_later() {
     assert_eq!(store.len(), 18);
 }
 
+/// Records of one fragment and of several, in batches, with deletions between them, sealed and not: entries that borrow are
+/// the same as those that do not, also when both kinds are asked for in turn.
+#[test]
+fn entries_that_borrow_are_those_that_do_not() {
+    // G05, neighbours
+    type Seen = (u64, casklog::Position, bool, Vec<u8>, Vec<u8>);
+    let seen = |entry: casklog::EntryRef<'_>| -> Seen {
+        let (key, value) = (entry.key().to_vec(), entry.raw_value().to_vec());
+        (entry.index(), entry.position(), entry.is_durable(), key, value)
+    };
+    let fs = SimFs::new();
+    let store = sim(&fs).segment_entries(700).open().unwrap();
+    for index in 1..=2000_u64 {
+        let length = if index % 97 == 0 { 40_000 } else { index as usize % 300 };
+        store.write_bytes(index, [index as u8; 3], vec![index as u8; length]).unwrap();
+        if index % 7 == 0 {
+            store.delete(index - 3).unwrap();
+        }
+    }
+    for mode in [casklog::ReadMode::Positioned, casklog::ReadMode::Mapped] {
+        let reader = sim(&fs).read_mode(mode).open_read_only().unwrap();
+        let owned: Vec<Seen> = reader.iter().map(|entry| seen(entry.unwrap().as_ref())).collect();
+        assert_eq!(owned.len() as u64, reader.len());
+        for owns_every in [u64::MAX, 2, 3, 100] {
+            let (mut iter, mut found) = (reader.iter(), Vec::new());
+            for number in 1.. {
+                if number % owns_every == 0 {
+                    let Some(entry) = iter.next() else { break };
+                    found.push(seen(entry.unwrap().as_ref()));
+                } else {
+                    let Some(entry) = iter.next_ref() else { break };
+                    found.push(seen(entry.unwrap()));
+                }
+            }
+            assert!(found == owned, "{mode:?}, every {owns_every}");
+        }
+    }
+}
+
 #[test]
 fn both_ends_of_an_iterator_meet_once() {
     // G05, neighbours
