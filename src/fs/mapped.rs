@@ -109,7 +109,8 @@ impl Region for MappedRegion {
                 return;
             }
         }
-        let _ = self.map.advise_range(Advice::PopulateWrite, from as usize, (to - from) as usize);
+        let length = to.saturating_sub(from);
+        let _ = self.map.advise_range(Advice::PopulateWrite, from as usize, length as usize);
     }
 
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {

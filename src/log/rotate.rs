@@ -106,7 +106,7 @@ impl Log {
         // A log that filled a segment will fill the next; a small one stays small.
         let active = writer.active.as_ref();
         let so_far = active.map_or(0, |active| active.segment.prepared.load(Ordering::Relaxed));
-        // Callers who sync every few hundred KiB pay dearly for large folios.
+        // Callers who sync every few hundred KiB would wait for pages of zeros that were warmed, too.
         let syncs_often = active
             .is_some_and(|active| writer.syncs_asked > 8 && writer.syncs_asked * (256 << 10) > u64::from(active.end));
         Preparation::new(&self.options, &*self.dir.fs, so_far, syncs_often)

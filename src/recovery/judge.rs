@@ -272,6 +272,7 @@ impl Judge<'_> {
     }
 
     /// The first good entry behind damage bounds what was lost.
+    #[inline]
     pub(super) fn bound_damage(&mut self, first_behind: u64) {
         let Some(OpenDamage { place, before, clip }) = self.open_damage.take() else {
             return;

@@ -339,7 +339,10 @@ impl Judge<'_> {
     /// log whose indexes rise, what stood above it was gone, too.
     fn free(&mut self, index: u64, position: Position) {
         let State { next, order, .. } = self.out.contents.state;
-        if order != IndexOrder::Any && !next.admits(index) {
+        if next.admits(index) {
+            return;
+        }
+        if order != IndexOrder::Any {
             let truncation = index.checked_sub(1).map_or(Truncation::Reset(0), Truncation::After);
             self.apply_op(Op::Truncate(truncation), &[], position);
         } else if self.out.contents.tmp.find(index).is_some() {
