@@ -50,12 +50,11 @@ fn get(store: &Store, count: u64) -> casklog::Result<()> {
 }
 
 fn scan(store: &Store, count: u64) -> casklog::Result<()> {
-    let mut left = count;
-    while left > 0 {
-        let mut entries = store.iter();
-        while let Some(entry) = entries.next_ref() {
-            black_box(entry?.bytes()?);
-            left = left.saturating_sub(1);
+    let mut entries = store.iter();
+    for _ in 0..count {
+        match entries.next_ref() {
+            Some(entry) => _ = black_box(entry?.bytes()?),
+            None => entries = store.iter(),
         }
     }
     Ok(())
@@ -66,9 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [kind, count] = &arguments[..] else { return Err("usage: instructions append|batch|get|scan COUNT".into()) };
     let count: u64 = count.parse()?;
     let dir = tempfile::tempdir()?;
-    let options = Options::new(dir.path()).sync(SyncPolicy::None).segment_bytes(8 << 20);
+    let options = Options::new(dir.path()).sync(SyncPolicy::None);
+    let reads = matches!(&**kind, "get" | "scan");
+    let options = if reads { options.segment_bytes(8 << 20) } else { options };
     let mut store = options.clone().open()?;
-    if matches!(&**kind, "get" | "scan") {
+    if reads {
         append(&store, ENTRIES)?;
         store.close()?;
         store = options.open()?;
