@@ -89,7 +89,10 @@ impl<'a> EntryRecord<'a> {
     #[inline]
     pub(crate) fn encode_index(out: &mut Vec<u8>, index: u64) {
         let (head, length) = Self::head(index);
-        out.extend_from_slice(head.get(..length).unwrap_or_default());
+        let end = out.len() + length;
+        // Of a length that is known, and cut then.
+        out.extend_from_slice(&head);
+        out.truncate(end);
     }
 
     /// Writes the array header and the index so that they end at `end` in `bytes`, where the key begins. Returns where

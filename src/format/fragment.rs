@@ -16,6 +16,8 @@
 //! offset in the file, and in a middle or last fragment with the stored checksum of the fragment before it. So a stale,
 //! moved, swapped or mixed fragment fails, and one run of bytes is summed in one call.
 
+use std::ops::Range;
+
 use super::checksum::Checksum;
 
 /// Size of a block; a fragment never crosses a multiple of it.
@@ -23,6 +25,9 @@ pub const BLOCK_BYTES: u32 = 32 * 1024;
 
 /// The longer of the two fragment headers.
 pub(crate) const FRAGMENT_HEADER_BYTES_MAX: usize = Checksum::Crc64.fragment_header_bytes();
+
+/// What [`Framer::frame_all`] wants before each payload: as much as the header of a fragment has with the usual checksum.
+pub const ROOM_BYTES: usize = Checksum::Crc32.fragment_header_bytes();
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -186,32 +191,60 @@ impl Framer {
     pub fn frame(&self, out: &mut Vec<u8>, at: u32, record: RecordType, payload: &[u8]) -> (u32, u32) {
         let base = out.len();
         let (start, end) = self.lay(out, at, record, payload);
-        self.sum(out.get_mut(base..).unwrap_or_default(), at, start);
+        if self.fits(start, payload.len())
+            && let Some(fragment) = out.get_mut(base + (start - at) as usize..)
+        {
+            self.frame_in_place(fragment, start, record);
+        }
         (start, end)
     }
 
-    /// As [`frame`](Framer::frame), for records that follow each other; adds to `starts` where each begins.
+    /// As [`frame`](Framer::frame), for records that follow each other; adds to `starts` where each begins. Each record comes
+    /// with where its payload stands in `bytes`, behind [`ROOM_BYTES`] that are nobody's: those that follow each other there
+    /// and stay in one block are copied at once.
     ///
     /// All are laid out before any is summed: who sums what was stored a moment ago waits for the stores, and the processor
     /// sums several at once where nothing comes between them.
-    pub fn frame_all<'a>(
+    pub fn frame_all(
         &self,
         out: &mut Vec<u8>,
         mut at: u32,
-        records: impl Iterator<Item = (RecordType, &'a [u8])>,
+        bytes: &[u8],
+        records: impl Iterator<Item = (RecordType, Range<usize>)> + Clone,
         starts: &mut Vec<u32>,
     ) {
-        let (base, first) = (out.len(), at);
-        for (record, payload) in records {
-            let start;
-            (start, at) = self.lay(out, at, record, payload);
-            starts.push(start);
+        let (base, first, header) = (out.len(), at, self.checksum.fragment_header_bytes());
+        // Records that are not copied yet: with their rooms they are a part of what is framed.
+        let mut run = 0..0;
+        for (record, payload) in records.clone() {
+            if header == ROOM_BYTES && self.fits(at, payload.len()) {
+                if run.end != payload.start - ROOM_BYTES {
+                    out.extend_from_slice(bytes.get(run).unwrap_or_default());
+                    run = payload.start - ROOM_BYTES..0;
+                }
+                starts.push(at);
+                at += (header + payload.len()) as u32;
+                run.end = payload.end;
+            } else {
+                out.extend_from_slice(bytes.get(std::mem::take(&mut run)).unwrap_or_default());
+                let start;
+                (start, at) = self.lay(out, at, record, bytes.get(payload).unwrap_or_default());
+                starts.push(start);
+            }
         }
+        out.extend_from_slice(bytes.get(run).unwrap_or_default());
         let framed = out.get_mut(base..).unwrap_or_default();
-        starts.iter().for_each(|start| self.sum(framed, first, *start));
+        for ((record, payload), start) in records.zip(&*starts) {
+            let from = (start - first) as usize;
+            if self.fits(*start, payload.len())
+                && let Some(fragment) = framed.get_mut(from..from + header + payload.len())
+            {
+                self.frame_in_place(fragment, *start, record);
+            }
+        }
     }
 
-    /// Appends the fragments of a record, but for the checksum of one that is the only one.
+    /// Appends the fragments of a record. Of one that is whole in one fragment the header is zeros.
     #[inline]
     fn lay(&self, out: &mut Vec<u8>, at: u32, record: RecordType, payload: &[u8]) -> (u32, u32) {
         let header = self.checksum.fragment_header_bytes();
@@ -219,7 +252,8 @@ impl Framer {
         out.reserve((start - at) as usize + header + payload.len());
         out.resize(out.len() + (start - at) as usize, 0);
         if self.fits(start, payload.len()) {
-            self.lay_fragment(out, record.code(Part::Full), payload);
+            out.resize(out.len() + header, 0);
+            out.extend_from_slice(payload);
             return (start, start + (header + payload.len()) as u32);
         }
         let (mut at, mut rest, mut previous) = (start, payload, None::<u64>);
@@ -250,18 +284,6 @@ impl Framer {
         }
         out.extend_from_slice(&self.fields(code, piece.len()));
         out.extend_from_slice(piece);
-    }
-
-    /// Fills in the checksum of the record at `start`, if it is whole in one fragment. `framed` begins at `at`.
-    #[inline]
-    fn sum(&self, framed: &mut [u8], at: u32, start: u32) {
-        let fragment = framed.get_mut((start - at) as usize..).unwrap_or_default();
-        let Some(Trusted { part: Part::Full, payload_bytes, .. }) = trust_fragment(self.checksum, fragment) else {
-            return;
-        };
-        if let Some(fragment) = fragment.get_mut(..self.checksum.fragment_header_bytes() + payload_bytes) {
-            self.seal(fragment, start, None);
-        }
     }
 
     /// Whether a record of `payload_bytes` appended at `at` would begin there and be whole in one fragment.

@@ -17,6 +17,7 @@ mod sealed_keys;
 mod table;
 mod tmp;
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 
 use crate::format::Truncation;
@@ -286,15 +287,17 @@ impl Index {
         change()
     }
 
-    /// Counts an added entry.
-    pub(crate) fn added(&self, index: u64) {
+    /// Counts added entries.
+    pub(crate) fn added(&self, indexes: RangeInclusive<u64>) {
+        let (first, last) = indexes.into_inner();
         // One thread writes at a time, so that a load and a store do. In recovery deletions may come first.
-        self.live.store(self.live.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        if index < self.first_hint.load(Ordering::Relaxed) {
-            self.first_hint.store(index, Ordering::Release);
+        let count = (last - first).wrapping_add(1);
+        self.live.store(self.live.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        if first < self.first_hint.load(Ordering::Relaxed) {
+            self.first_hint.store(first, Ordering::Release);
         }
-        if index > self.last_hint.load(Ordering::Relaxed) {
-            self.last_hint.store(index, Ordering::Release);
+        if last > self.last_hint.load(Ordering::Relaxed) {
+            self.last_hint.store(last, Ordering::Release);
         }
     }
 

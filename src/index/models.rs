@@ -46,7 +46,7 @@ const fn offset(place: usize) -> u32 {
 fn place(index: &Index, tmp: &Tmp, bytes: &Bytes, number: u32, (at, place): (u64, usize)) {
     bytes[place].store(true, Ordering::Relaxed);
     tmp.insert(at, offset(place));
-    index.added(at);
+    index.added(at..=at);
     index.publish(Position::new(number, offset(place) + 10));
 }
 

@@ -73,6 +73,7 @@ impl Dense {
     }
 
     /// Takes `index` where it is the next one, or the first of an empty array.
+    #[inline]
     fn push(&self, index: u64, offset: u32) -> bool {
         let (mut base, _, len) = self.span();
         if len == 0 {
@@ -112,6 +113,7 @@ impl Tmp {
     }
 
     /// Adds an index that is not in it.
+    #[inline]
     pub(crate) fn insert(&self, index: u64, offset: u32) {
         if !self.dense.push(index, offset) {
             self.scattered.write().insert(index, offset);

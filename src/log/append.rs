@@ -80,11 +80,11 @@ impl Log {
         wait: Wait<'_>,
         mut placed: impl FnMut(Position),
     ) -> Result<Option<Position>> {
-        let bytes = group.items.iter().map(|item| item.payload_bytes() as u64).sum();
+        let bytes = group.payload_bytes();
         if bytes > self.options.batch_bytes_max {
             return Err(Error::TooLarge { what: "batch", bytes, limit: self.options.batch_bytes_max });
         }
-        group.items.iter().try_for_each(|item| self.check_record_size(item.payload_bytes() as u64))?;
+        self.check_record_size(group.longest())?;
         let mut writer = self.writer.lock();
         let mut scratch = std::mem::take(&mut writer.scratch);
         let skips = &mut scratch.skips;
@@ -174,24 +174,34 @@ impl Log {
         let count = group.items.len() - skips.len();
         let records = live().enumerate().map(|(place, item)| {
             let record = RecordType { kind: item.op.kind(), begins: place == 0, ends: place + 1 == count };
-            (record, group.payload(item))
+            (record, item.payload())
         });
         starts.clear();
-        active.frame_all(records, starts);
+        active.frame_all(group.bytes(), records, starts);
         active.place().map_err(|e| self.latch.set(e, self.durable()))?;
         let end = active.end_with_records();
+        let position = |start: &u32| Position::new(end.segment_number(), *start);
 
+        if let Some(indexes) = group.run().filter(|_| writer.contents.takes_runs()) {
+            writer.contents.put_run(indexes, starts);
+            self.index.publish(end);
+            self.set_next(writer.contents.state.next);
+            self.announce();
+            starts.iter().for_each(|start| placed(position(start)));
+            self.after_place(writer, starts.len() as u64, group.payload_bytes());
+            return Ok(end);
+        }
         let Writer { contents, truncated_at, wishes, .. } = writer;
         let (mut puts, mut bytes) = (0, 0);
         let mut apply = || {
             for (item, start) in live().zip(&*starts) {
-                let (position, payload) = (Position::new(end.segment_number(), *start), group.payload(item));
-                contents.apply(item.op, payload, position);
+                let payload = group.payload(item);
+                contents.apply(item.op, payload, position(start));
                 bytes += payload.len() as u64;
                 match item.op {
                     Op::Put(_) => {
                         puts += 1;
-                        placed(position);
+                        placed(position(start));
                     }
                     Op::Truncate(_) => (*truncated_at, wishes.retention) = (end, true),
                     Op::Delete(_) | Op::Meta => {}

@@ -5,6 +5,7 @@
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -294,9 +295,25 @@ impl Contents {
         if let Some(keys) = self.tmp.keys() {
             keys.insert(payload, index, position.offset32());
         }
-        self.index.added(index);
+        self.index.added(index..=index);
         if self.state.next.admits(index) {
             self.state.next = Next::behind(index);
+        }
+    }
+
+    /// Whether entries with consecutive indexes can be added by [`put_run`](Contents::put_run): nothing is to be done for
+    /// each.
+    pub(crate) fn takes_runs(&self) -> bool {
+        self.journal.tombstones.is_empty() && self.tmp.keys().is_none()
+    }
+
+    /// Adds entries that begin at these offsets, as [`put`](Contents::put) does one by one.
+    pub(crate) fn put_run(&mut self, indexes: RangeInclusive<u64>, offsets: &[u32]) {
+        let last = *indexes.end();
+        indexes.clone().zip(offsets).for_each(|(index, offset)| self.tmp.insert(index, *offset));
+        self.index.added(indexes);
+        if self.state.next.admits(last) {
+            self.state.next = Next::behind(last);
         }
     }
 
@@ -354,6 +371,11 @@ impl Contents {
     /// What is wrong with an index, a truncation or the metadata; the log stays as it was.
     pub(crate) fn check(&self, group: &Group, skips: &mut Vec<usize>) -> Result<()> {
         skips.clear();
+        if let Some(first) = group.run().map(|indexes| *indexes.start()).filter(|first| self.state.next.admits(*first))
+        {
+            // Where the first one may be written, so may those that follow from it.
+            return check_order(&self.state, None, first);
+        }
         let table = LazyCell::new(|| self.index.table());
         let mut has_meta = false;
         let mut state = self.state;

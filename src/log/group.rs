@@ -1,10 +1,13 @@
 //! Records on their way into the log: encoded outside the writer lock, placed together or not at all.
 
+use std::ops::{Range, RangeInclusive};
+
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    EntryRecord, FRAGMENT_HEADER_BYTES_MAX, HEAD_BYTES_MAX, Kind, MetaRecord, Tombstone, Truncation, encode_bin,
+    EntryRecord, FRAGMENT_HEADER_BYTES_MAX, HEAD_BYTES_MAX, Kind, MetaRecord, ROOM_BYTES, Tombstone, Truncation,
+    encode_bin,
 };
 
 /// What one record does.
@@ -51,13 +54,23 @@ impl Item {
     pub(crate) const fn payload_bytes(&self) -> usize {
         self.to - self.from
     }
+
+    /// Where the payload stands in the [bytes](Group::bytes) of the group.
+    pub(crate) const fn payload(&self) -> Range<usize> {
+        self.from..self.to
+    }
 }
 
 /// The records of one write or batch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
+    /// The payloads, each behind [`ROOM_BYTES`].
     bytes: Vec<u8>,
     pub(crate) items: Vec<Item>,
+    /// The indexes, where all records are entries that were added in the order of consecutive indexes.
+    run: Option<(u64, u64)>,
+    /// The bytes of the longest payload.
+    longest: usize,
 }
 
 /// One entry on its way into the log, which gives it its index and frames it in place: in front of its key there is room
@@ -113,14 +126,35 @@ impl Group {
         self.bytes.shrink_to(KEPT_BYTES);
         self.items.clear();
         self.items.shrink_to(1 << 14);
+        (self.run, self.longest) = (None, 0);
+    }
+
+    /// The payloads, and what stands between them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn payload(&self, item: &Item) -> &[u8] {
-        &self.bytes[item.from..item.to]
+        &self.bytes[item.payload()]
+    }
+
+    /// The bytes of all payloads together.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        (self.bytes.len() - self.items.len() * ROOM_BYTES) as u64
+    }
+
+    /// The bytes of the longest payload.
+    pub(crate) fn longest(&self) -> u64 {
+        self.longest as u64
+    }
+
+    /// The indexes of a group of nothing but entries whose indexes are consecutive.
+    pub(crate) fn run(&self) -> Option<RangeInclusive<u64>> {
+        self.run.map(|(first, last)| first..=last)
     }
 
     /// The records but for those at `skips`, which is ascending, and mostly empty.
-    pub(crate) fn live<'a>(&'a self, skips: &'a [usize]) -> impl Iterator<Item = &'a Item> {
+    pub(crate) fn live<'a>(&'a self, skips: &'a [usize]) -> impl Iterator<Item = &'a Item> + Clone {
         let is_live = |(place, _): &(usize, _)| skips.is_empty() || skips.binary_search(place).is_err();
         self.items.iter().enumerate().filter(is_live).map(|(_, item)| item)
     }
@@ -130,10 +164,11 @@ impl Group {
     /// # Errors
     /// [`Error::Encode`]; the group stays as it was.
     pub(crate) fn put<T: Serialize + ?Sized>(&mut self, index: u64, key: &[u8], value: Value<'_, T>) -> Result<()> {
-        let from = self.bytes.len();
+        let room = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; ROOM_BYTES]);
         EntryRecord::encode_index(&mut self.bytes, index);
-        encode_tail(&mut self.bytes, key, value).inspect_err(|_| self.bytes.truncate(from))?;
-        self.push(Op::Put(index), from);
+        encode_tail(&mut self.bytes, key, value).inspect_err(|_| self.bytes.truncate(room))?;
+        self.push(Op::Put(index), room + ROOM_BYTES);
         Ok(())
     }
 
@@ -152,19 +187,27 @@ impl Group {
     }
 
     fn add(&mut self, op: Op, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.extend_from_slice(&[0; ROOM_BYTES]);
         let from = self.bytes.len();
         encode(&mut self.bytes);
         self.push(op, from);
     }
 
+    #[inline]
     fn push(&mut self, op: Op, from: usize) {
-        let place = self.items.len() as u32;
-        self.items.push(Item { op, from, to: self.bytes.len(), place });
+        let (place, to) = (self.items.len() as u32, self.bytes.len());
+        self.run = match (op, self.run) {
+            (Op::Put(index), None) if place == 0 => Some((index, index)),
+            (Op::Put(index), Some((first, last))) if last.checked_add(1) == Some(index) => Some((first, index)),
+            _ => None,
+        };
+        self.longest = self.longest.max(to - from);
+        self.items.push(Item { op, from, to, place });
     }
 
     /// Whether the records stand in the order in which they take effect.
     pub(crate) fn is_in_order(&self) -> bool {
-        self.items.is_sorted_by_key(|item| item.op.rank())
+        self.run.is_some() || self.items.is_sorted_by_key(|item| item.op.rank())
     }
 
     /// Puts them into that order; those of equal rank keep theirs.

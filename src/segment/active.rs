@@ -1,5 +1,6 @@
 //! The end of the active segment: where records are framed and placed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -59,14 +60,15 @@ impl Active {
         self.framer.frame(&mut self.frame, at, record, payload).0
     }
 
-    /// Adds records to the frame, and to `starts` where each begins.
-    pub(crate) fn frame_all<'a>(
+    /// Adds records to the frame, and to `starts` where each begins; see [`Framer::frame_all`].
+    pub(crate) fn frame_all(
         &mut self,
-        records: impl Iterator<Item = (RecordType, &'a [u8])>,
+        bytes: &[u8],
+        records: impl Iterator<Item = (RecordType, Range<usize>)> + Clone,
         starts: &mut Vec<u32>,
     ) {
         let at = self.frame_end();
-        self.framer.frame_all(&mut self.frame, at, records, starts);
+        self.framer.frame_all(&mut self.frame, at, bytes, records, starts);
     }
 
     /// Whether a record could be placed as it is: nothing was framed before it, and it is whole in one fragment.

@@ -1,8 +1,8 @@
 //! How records lie in blocks: goldens, and fragments that are not where or what they should be.
 
 use casklog::format::{
-    BLOCK_BYTES, Bad, Checksum, Expect, Fragment, Framer, Kind, Part, RecordType, Trusted, block_rest, read_fragment,
-    read_whole, skip_fragment, trust_fragment,
+    BLOCK_BYTES, Bad, Checksum, Expect, Fragment, Framer, Kind, Part, ROOM_BYTES, RecordType, Trusted, block_rest,
+    read_fragment, read_whole, skip_fragment, trust_fragment,
 };
 use quickcheck::QuickCheck;
 
@@ -337,10 +337,12 @@ fn the_last_fragment_of_4_gib_is_refused_and_nothing_overflows() {
 /// However records are framed, the bytes are the same: one by one, all at once, or in place.
 #[test]
 fn every_way_of_framing_gives_the_same_bytes() {
-    fn property(sizes: Vec<u16>, at: u32, is_wide: bool) -> bool {
+    fn property(sizes: Vec<u16>, at: u32, is_wide: bool, moved: usize) -> bool {
         let checksum = CHECKSUMS[usize::from(is_wide)];
         let (framer, begin) = (framer(checksum), at % (1 << 30));
-        let payloads: Vec<_> = sizes.iter().map(|size| vec![*size as u8; usize::from(*size) % 40_000]).collect();
+        // Half of them small, so that many stand in one block.
+        let bytes = |size: u16| (usize::from(size) % 40_000) >> (size % 2 * 8);
+        let payloads: Vec<_> = sizes.iter().map(|size| vec![*size as u8; bytes(*size)]).collect();
         let (mut one_by_one, mut expected, mut at) = (Vec::new(), Vec::new(), begin);
         for payload in &payloads {
             let header = checksum.fragment_header_bytes();
@@ -353,11 +355,19 @@ fn every_way_of_framing_gives_the_same_bytes() {
             (start, at) = framer.frame(&mut one_by_one, at, ENTRY, payload);
             expected.push(start);
         }
+        // They stand in another order than they are framed in, but for where that was broken.
+        let (mut bytes, mut places) = (Vec::new(), vec![0..0; payloads.len()]);
+        let first = moved % payloads.len().max(1);
+        for (place, payload) in payloads.iter().enumerate().cycle().skip(first).take(payloads.len()) {
+            bytes.resize(bytes.len() + ROOM_BYTES, 0xa5);
+            bytes.extend_from_slice(payload);
+            places[place] = bytes.len() - payload.len()..bytes.len();
+        }
         let (mut all, mut starts) = (vec![7; 3], Vec::new());
-        framer.frame_all(&mut all, begin, payloads.iter().map(|payload| (ENTRY, &**payload)), &mut starts);
+        framer.frame_all(&mut all, begin, &bytes, places.into_iter().map(|place| (ENTRY, place)), &mut starts);
         all.split_off(3) == one_by_one && starts == expected
     }
-    QuickCheck::new().tests(1000).quickcheck(property as fn(Vec<u16>, u32, bool) -> bool);
+    QuickCheck::new().tests(1000).quickcheck(property as fn(Vec<u16>, u32, bool, usize) -> bool);
 }
 
 #[test]
