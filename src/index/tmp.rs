@@ -19,6 +19,11 @@ use super::keys::{Keys, Standing};
 const FIRST_CHUNK: usize = if cfg!(casklog_loom) { 1 } else { 1024 };
 const CHUNKS: usize = 18;
 
+/// So many offsets, 64 KiB, are touched at once: else one write in a thousand would wait for a page.
+const TOUCHED: usize = 1 << 14;
+/// Offsets in a page.
+const PAGE: usize = 1 << 10;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Tmp {
@@ -86,6 +91,9 @@ impl Dense {
             return false;
         }
         let chunk = self.chunks[chunk].get_or_init(|| zeros(FIRST_CHUNK << chunk));
+        if slot.is_multiple_of(TOUCHED) {
+            touch(&chunk[slot..(slot + TOUCHED).min(chunk.len())]);
+        }
         chunk[slot].store(offset, Ordering::Relaxed);
         self.len.store(len + 1, Ordering::Release);
         true
@@ -100,6 +108,12 @@ impl Dense {
         self.len.store(len, Ordering::Release);
         self.skipped.store(skipped, Ordering::Relaxed);
     }
+}
+
+/// Has the kernel give pages to offsets that nobody has written yet.
+#[cold]
+fn touch(offsets: &[AtomicU32]) {
+    offsets.iter().step_by(PAGE).for_each(|offset| offset.store(0, Ordering::Relaxed));
 }
 
 impl Tmp {
