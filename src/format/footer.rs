@@ -18,7 +18,8 @@
 //!
 //! The first four are read at open and kept in memory, the last two are read where an entry is looked for.
 
-use super::fragment::{Framer, Kind, RecordType, block_rest};
+use super::fragment::{Kind, RecordType, block_rest};
+use super::framer::Framer;
 use super::runs::{Run, Runs, encode_runs};
 use super::trailer::{KEYS, OFFSETS, Pages, SECTIONS, TRAILER_BYTES, Trailer, UNIT};
 use super::{Checksum, Cursor, Malformed, Truncation, TruncationAt};

@@ -10,6 +10,7 @@ mod checksum;
 mod entry;
 mod footer;
 mod fragment;
+mod framer;
 mod header;
 mod manifest;
 mod record;
@@ -22,9 +23,10 @@ pub(crate) use entry::{HEAD_BYTES_MAX, decode_bin, encode_bin};
 pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
 pub(crate) use fragment::FRAGMENT_HEADER_BYTES_MAX;
 pub use fragment::{
-    BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, ROOM_BYTES, RecordType, Trusted, Whole, block_rest,
-    read_fragment, read_whole, skip_fragment, trust_fragment,
+    BLOCK_BYTES, Bad, Expect, Fragment, Kind, Part, RecordType, Trusted, Whole, block_rest, read_fragment, read_whole,
+    skip_fragment, trust_fragment,
 };
+pub use framer::{Framer, ROOM_BYTES};
 pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError};
 pub use manifest::{MANIFEST_BYTES, Manifest, SLOT_BYTES};
 pub use record::{
