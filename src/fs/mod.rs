@@ -103,6 +103,9 @@ pub trait File: Debug + Send + Sync {
     /// Makes the contents durable, and the metadata needed to read them. After an error no further sync of this file
     /// may be believed.
     fn sync(&self) -> io::Result<()>;
+    /// Lets the disk begin with what a sync of `length` bytes at `at` would ask of it, and does not wait. Best effort: it says
+    /// nothing, and a sync comes later anyway.
+    fn start_sync(&self, _at: u64, _length: u64) {}
     /// Asks the kernel to forget the cached pages from `from` on that are clean. Best effort, never relied on. What a
     /// file system has in its journal and could not write to its place is gone from sight then, until it is mounted anew.
     fn drop_cache(&self, from: u64);

@@ -219,6 +219,11 @@ impl File for OsFile {
         if cfg!(target_os = "linux") { self.file.sync_data() } else { self.file.sync_all() }
     }
 
+    #[cfg(target_os = "linux")]
+    fn start_sync(&self, at: u64, length: u64) {
+        super::mapped::start_write_back(&self.file, at, length);
+    }
+
     fn drop_cache(&self, from: u64) {
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fadvise(&self.file, from, None, rustix::fs::Advice::DontNeed);

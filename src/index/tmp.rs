@@ -15,9 +15,13 @@ use crate::sync::{RwLock, zeros};
 use super::clip::Clip;
 use super::keys::{Keys, Standing};
 
-/// Small in the model checks, which keep account of each offset.
+/// Offsets in the smallest chunk. One in the model checks, which keep account of each offset.
 const FIRST_CHUNK: usize = if cfg!(casklog_loom) { 1 } else { 1024 };
-const CHUNKS: usize = 18;
+/// So many chunks are of one size, before the next ones are twice as large: what is allocated and not used is at most
+/// an eighth of the rest.
+const ALIKE: usize = 8;
+/// Sizes of chunks: room for more entries than a segment can hold.
+const SIZES: usize = 15;
 
 /// So many offsets, 64 KiB, are touched at once: else one write in a thousand would wait for a page.
 const TOUCHED: usize = 1 << 14;
@@ -34,26 +38,38 @@ pub(crate) struct Tmp {
     keys: Option<Keys>,
 }
 
-/// Consecutive indexes from `base + skipped` on. Chunk n holds 1024 * 2^n offsets and is never moved.
+/// Consecutive indexes from `base + skipped` on, in chunks that are never moved.
 #[derive(Debug, Default)]
 struct Dense {
     base: AtomicU64,
     /// Entries at the front that a truncation took.
     skipped: AtomicUsize,
     len: AtomicUsize,
-    chunks: [OnceLock<Box<[AtomicU32]>>; CHUNKS],
+    chunks: [[OnceLock<Box<[AtomicU32]>>; ALIKE]; SIZES],
 }
 
 impl Dense {
+    /// The chunk of a place, and where in it.
+    ///
+    /// Counted from `ALIKE * FIRST_CHUNK`, the chunks between two powers of two are those of one size.
+    #[inline]
     fn slot(place: usize) -> (usize, usize) {
-        let chunk = (place / FIRST_CHUNK + 1).ilog2() as usize;
-        (chunk, place - FIRST_CHUNK * ((1 << chunk) - 1))
+        let place = place + ALIKE * FIRST_CHUNK;
+        let doublings = (place / (ALIKE * FIRST_CHUNK)).ilog2() as usize;
+        let chunk = (place / FIRST_CHUNK) >> doublings;
+        (ALIKE * doublings + chunk - ALIKE, place & (Self::chunk_len(ALIKE * doublings) - 1))
+    }
+
+    /// Offsets in a chunk: a power of two.
+    #[inline]
+    const fn chunk_len(chunk: usize) -> usize {
+        FIRST_CHUNK << (chunk / ALIKE)
     }
 
     /// The offset at a place below `len`.
     fn offset(&self, place: usize) -> Option<u32> {
         let (chunk, slot) = Self::slot(place);
-        Some(self.chunks.get(chunk)?.get()?.get(slot)?.load(Ordering::Relaxed))
+        Some(self.chunks.as_flattened().get(chunk)?.get()?.get(slot)?.load(Ordering::Relaxed))
     }
 
     /// Base, first place and end place.
@@ -86,11 +102,12 @@ impl Dense {
             self.base.store(index, Ordering::Relaxed);
             base = index;
         }
-        let (chunk, slot) = Self::slot(len);
-        if base.checked_add(len as u64) != Some(index) || chunk >= CHUNKS {
+        let (place, slot) = Self::slot(len);
+        let Some(chunk) = self.chunks.as_flattened().get(place).filter(|_| base.checked_add(len as u64) == Some(index))
+        else {
             return false;
-        }
-        let chunk = self.chunks[chunk].get_or_init(|| zeros(FIRST_CHUNK << chunk));
+        };
+        let chunk = chunk.get_or_init(|| zeros(Self::chunk_len(place)));
         if slot.is_multiple_of(TOUCHED) {
             touch(&chunk[slot..(slot + TOUCHED).min(chunk.len())]);
         }
@@ -296,8 +313,28 @@ impl Tmp {
 
     /// Bytes of memory held, but for keys.
     pub(crate) fn memory(&self) -> usize {
-        let dense: usize = self.dense.chunks.iter().filter_map(|chunk| chunk.get()).map(|chunk| chunk.len() * 4).sum();
+        let chunks = self.dense.chunks.iter().flatten();
+        let dense: usize = chunks.filter_map(|chunk| chunk.get()).map(|chunk| chunk.len() * 4).sum();
         // An ordered map keeps about 11 of these in a node with some slack.
         dense + self.scattered_len.load(Ordering::Relaxed) * 24
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_follow_each_other_and_waste_at_most_an_eighth() {
+        let mut place = 0;
+        for chunk in 0..ALIKE * SIZES {
+            let len = Dense::chunk_len(chunk);
+            assert!(len <= FIRST_CHUNK.max(place / 8 + FIRST_CHUNK), "{chunk} holds {len}");
+            assert_eq!(Dense::slot(place), (chunk, 0));
+            assert_eq!(Dense::slot(place + len - 1), (chunk, len - 1));
+            place += len;
+        }
+        // No record takes less than 16 bytes of the 4 GiB.
+        assert!(place + ALIKE * FIRST_CHUNK >= 1 << 28);
     }
 }

@@ -1,12 +1,11 @@
 //! Reading one segment: by its footer, or record by record to its end.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, State, Summary, Tombstone, Trailer, Truncation,
+    Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
     decode_watermark,
 };
 use crate::index::{Clip, LostRange};
@@ -14,7 +13,8 @@ use crate::log::{Journal, Op};
 use crate::options::IndexOrder;
 use crate::position::Position;
 use crate::segment::{
-    DATA_START, Evidence, Scan, Scanned, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
+    DATA_START, Evidence, Scan, Scanned, Seen, Segment, Stop, Window, evidence, next_fragment, read_footer,
+    read_summary,
 };
 
 use super::judge::{Judge, OnDamage, ScannedSegment};
@@ -150,15 +150,19 @@ impl Judge<'_> {
 
     /// Applies every batch up to the end of the segment, or to what cannot be read.
     fn read_records(&mut self, scan: &mut Scan, member: &Member, around: &Around<'_>) -> Result<Records> {
+        let are_keys_indexed = self.out.contents.tmp.keys().is_some();
         let mut batch = Vec::new();
         let mut has_records = false;
         loop {
-            let mut gap = None;
-            match scan.next_batch(&mut batch, around.limit())? {
+            batch.clear();
+            match scan.walk_batch(around.limit(), |seen| batch.push(Told::new(&seen, are_keys_indexed)))? {
                 None => {
-                    for scanned in &batch {
-                        has_records |= self.apply(member.number, &member.path, scanned)?;
-                        if scanned.record.kind == Kind::Gap {
+                    let mut gap = None;
+                    for told in &batch {
+                        has_records |= self.apply(member, told)?;
+                        if let Told::Record(scanned) = told
+                            && scanned.record.kind == Kind::Gap
+                        {
                             let at = scanned.start;
                             // The log goes on behind it, and never in a header.
                             let found = Gap::decode(&scanned.payload).ok().filter(|gap| gap.end >= DATA_START);
@@ -175,7 +179,7 @@ impl Judge<'_> {
                     return Err(Error::Unsupported { path: member.path.clone(), reason });
                 }
                 Some(Stop::Bad { at, why }) if self.skip_damage(scan, member, (at, why), around)? => {}
-                Some(stop) => return Ok(Records { stop, gap, has_records }),
+                Some(stop) => return Ok(Records { stop, gap: None, has_records }),
             }
         }
     }
@@ -306,15 +310,26 @@ impl Judge<'_> {
     }
 
     /// Applies one record; says whether it makes the segment more than its stamps.
-    fn apply(&mut self, number: u32, path: &Path, scanned: &Scanned) -> Result<bool> {
+    #[inline]
+    fn apply(&mut self, member: &Member, told: &Told) -> Result<bool> {
+        match told {
+            Told::Entry { index, start } => {
+                self.put(*index, &[], Position::new(member.number, *start));
+                Ok(true)
+            }
+            Told::Record(scanned) => self.apply_record(member, scanned),
+        }
+    }
+
+    fn apply_record(&mut self, Member { number, path, .. }: &Member, scanned: &Scanned) -> Result<bool> {
         let found = op_of(scanned).map_err(|e| Error::damaged(path, scanned.start.into(), e.to_string()))?;
         match found {
             Found::Op(op) => {
-                let position = Position::new(number, scanned.start);
-                if let Op::Put(index) = op {
-                    self.free(index, position);
+                let position = Position::new(*number, scanned.start);
+                match op {
+                    Op::Put(index) => self.put(index, &scanned.payload, position),
+                    op => self.apply_op(op, &scanned.payload, position),
                 }
-                self.apply_op(op, &scanned.payload, position);
                 Ok(true)
             }
             Found::Durable(durable) => {
@@ -327,22 +342,27 @@ impl Judge<'_> {
     }
 
     fn apply_op(&mut self, op: Op, payload: &[u8], position: Position) {
-        match (op, &mut self.open_damage) {
-            (Op::Put(index), _) => self.bound_damage(index),
-            (Op::Truncate(truncation), Some(open)) => open.clip.truncate(truncation),
-            _ => {}
+        if let (Op::Truncate(truncation), Some(open)) = (op, &mut self.open_damage) {
+            open.clip.truncate(truncation);
         }
         self.out.contents.apply(op, payload, position);
+    }
+
+    #[inline]
+    fn put(&mut self, index: u64, payload: &[u8], position: Position) {
+        if !self.out.contents.state.next.admits(index) {
+            self.free(index, position);
+        }
+        if self.open_damage.is_some() {
+            self.bound_damage(index);
+        }
+        self.out.contents.put(index, payload, position);
     }
 
     /// An index that comes again says that a truncation freed it, and that this is lost: what had it before is older. In a
     /// log whose indexes rise, what stood above it was gone, too.
     fn free(&mut self, index: u64, position: Position) {
-        let State { next, order, .. } = self.out.contents.state;
-        if next.admits(index) {
-            return;
-        }
-        if order != IndexOrder::Any {
+        if self.out.contents.state.order != IndexOrder::Any {
             let truncation = index.checked_sub(1).map_or(Truncation::Reset(0), Truncation::After);
             self.apply_op(Op::Truncate(truncation), &[], position);
         } else if self.out.contents.tmp.find(index).is_some() {
@@ -358,6 +378,29 @@ pub(super) enum Found {
     /// Everything before this position is durable.
     Durable(Position),
     Nothing,
+}
+
+/// What is kept of a record until its batch is known to be whole.
+enum Told {
+    /// Of an entry whose key is not indexed: its index says all.
+    Entry {
+        index: u64,
+        start: u32,
+    },
+    Record(Scanned),
+}
+
+impl Told {
+    #[inline]
+    fn new(seen: &Seen<'_>, are_keys_indexed: bool) -> Self {
+        if seen.record.kind == Kind::Entry
+            && !are_keys_indexed
+            && let Ok(EntryRecord { index, .. }) = EntryRecord::decode(seen.payload)
+        {
+            return Told::Entry { index, start: seen.start };
+        }
+        Told::Record(seen.to_scanned())
+    }
 }
 
 /// Takes a record apart.

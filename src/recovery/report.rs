@@ -38,9 +38,11 @@ pub struct RecoveryReport {
     pub strays: Vec<PathBuf>,
     /// Bytes that were written back and synced, because only the page cache vouched for them.
     pub written_back_bytes: u64,
-    /// How long it took to read and judge.
+    /// How long it took to look at the files, to read what must be read, and to find the end: of a clean log all but the
+    /// whole time of the open, mostly the scan of the segment in which it ends.
     pub read_duration: Duration,
-    /// How long it took to write back and sync.
+    /// How long it took to make the log fit to be written to: next to nothing where it is clean, else mostly writing back
+    /// and syncing what was not known to be durable, at the disk's pace.
     pub write_duration: Duration,
 }
 

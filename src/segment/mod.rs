@@ -30,7 +30,7 @@ pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};
 pub(crate) use files::Files;
 pub(crate) use read::{Copy, Found, Keep, Record, Take};
-pub(crate) use scan::{Scan, Scanned, Stop, Window};
+pub(crate) use scan::{Scan, Scanned, Seen, Stop, Window};
 pub(crate) use sealed::{read_footer, read_summary, seal};
 pub(crate) use search::{Evidence, evidence, next_fragment};
 pub(crate) use shelf::{Block, PageBytes, Shelf, Slot, shared};

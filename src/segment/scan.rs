@@ -97,6 +97,13 @@ impl Window {
         self.bytes.slice(from..from + len)
     }
 
+    /// What is in memory from `at` on.
+    #[inline]
+    fn held(&self, at: u32) -> Option<&[u8]> {
+        let from = usize::try_from(u64::from(at).checked_sub(self.start)?).ok()?;
+        self.bytes.get(from..)
+    }
+
     /// The first offset at or behind `from` that does not hold zero.
     pub(crate) fn nonzero(&mut self, from: u64) -> Result<Option<u64>> {
         let mut at = from;
@@ -131,6 +138,28 @@ pub(crate) struct Scanned {
     pub(crate) payload: Bytes,
 }
 
+/// A whole record, where it was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) record: RecordType,
+    /// Offset of its first fragment.
+    pub(crate) start: u32,
+    pub(crate) payload: &'a [u8],
+    memory: &'a Bytes,
+}
+
+impl<'a> Seen<'a> {
+    fn new(scanned: &'a Scanned) -> Self {
+        let Scanned { record, start, payload } = scanned;
+        Seen { record: *record, start: *start, payload, memory: payload }
+    }
+
+    /// For keeping: holds on to the memory that it was read into.
+    pub(crate) fn to_scanned(self) -> Scanned {
+        Scanned { record: self.record, start: self.start, payload: self.memory.slice_ref(self.payload) }
+    }
+}
+
 /// Where a scan ended and what stands there. `at` is the offset behind the last whole batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -151,8 +180,7 @@ pub(crate) struct Scan {
     log_number: u32,
     /// Behind the last whole batch.
     end: u32,
-    /// The last fragment that was read, and that of the last whole batch: where it stands, and its checksum.
-    fragment: (u32, u64),
+    /// The last fragment of the last whole batch: where it stands, and its checksum.
     last_fragment: (u32, u64),
     /// Log numbers that came into force, by the offset of their resume record.
     pub(crate) resumes: Vec<(u32, u32)>,
@@ -170,7 +198,6 @@ impl Scan {
             header,
             log_number: header.log_number,
             end: HEADER_BYTES,
-            fragment: (0, 0),
             last_fragment: (0, 0),
             resumes: Vec::new(),
             is_growing: false,
@@ -230,41 +257,60 @@ impl Scan {
     /// inside a batch, what it has read of that one is in `batch`.
     pub(crate) fn next_batch(&mut self, batch: &mut Vec<Scanned>, limit: u32) -> Result<Option<Stop>> {
         batch.clear();
+        self.walk_batch(limit, |seen| batch.push(seen.to_scanned()))
+    }
+
+    /// As [`next_batch`](Self::next_batch), for those who keep less of a record than its payload: shows each one to `see`.
+    /// Whether they form a whole batch is known behind the last.
+    #[inline]
+    pub(crate) fn walk_batch(&mut self, limit: u32, mut see: impl FnMut(Seen<'_>)) -> Result<Option<Stop>> {
         let mut at = self.end;
         if at >= limit {
             return Ok(Some(Stop::Limit));
         }
+        let mut is_first = true;
         loop {
-            let (scanned, end) = match self.whole_record(at) {
+            let scanned;
+            let (seen, fragment, end) = match self.whole_record(at) {
                 Some(found) => found,
                 None => match self.record(at)? {
-                    Ok(found) => found,
-                    Err((bad_at, why)) => return self.stop(at, bad_at, why, batch.is_empty()).map(Some),
+                    Ok(found) => {
+                        scanned = found.0;
+                        (Seen::new(&scanned), found.1, found.2)
+                    }
+                    Err((bad_at, why)) => return self.stop(at, bad_at, why, is_first).map(Some),
                 },
             };
-            let record = scanned.record;
-            if record.kind == Kind::Footer && batch.is_empty() {
+            let record = seen.record;
+            if record.kind == Kind::Footer && is_first {
                 return Ok(Some(Stop::Footer));
             }
-            let is_next = record.begins == batch.is_empty() || batch.is_empty() && self.is_rejoined;
+            let is_next = record.begins == is_first || is_first && self.is_rejoined;
             if !is_next || record.kind == Kind::Footer {
                 return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
             }
-            if record.kind == Kind::Resume {
-                let resume = Resume::decode(&scanned.payload).ok().filter(|resume| resume.before == self.log_number);
-                let Some(resume) = resume.filter(|resume| resume.next >> 16 == self.header.log_number >> 16) else {
-                    return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
-                };
-                self.log_number = resume.next;
-                self.resumes.push((scanned.start, resume.next));
+            let start = seen.start;
+            let resumed = (record.kind == Kind::Resume).then(|| self.resumed(seen.payload));
+            if let Some(None) = resumed {
+                return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
             }
-            batch.push(scanned);
-            at = end;
+            see(seen);
+            if let Some(log_number) = resumed.flatten() {
+                self.log_number = log_number;
+                self.resumes.push((start, log_number));
+            }
+            (at, is_first) = (end, false);
             if record.ends {
-                (self.end, self.last_fragment, self.is_rejoined) = (end, self.fragment, false);
+                (self.end, self.last_fragment, self.is_rejoined) = (end, fragment, false);
                 return Ok(None);
             }
         }
+    }
+
+    /// The log number that comes into force behind this resume record, if it may.
+    fn resumed(&self, payload: &[u8]) -> Option<u32> {
+        let Resume { before, next } = Resume::decode(payload).ok()?;
+        (before == self.log_number && next >> 16 == self.header.log_number >> 16).then_some(next)
     }
 
     /// Zeros end a segment only where nothing else follows, and only between batches.
@@ -278,21 +324,20 @@ impl Scan {
         Ok(Stop::Bad { at: bad_at, why })
     }
 
-    /// The record at `at` and the offset behind it, if it is whole in one fragment and in memory already: nearly all are.
+    /// The record at `at`, its last fragment and the offset behind it, if it is whole in one fragment and in memory
+    /// already: nearly all are.
     #[inline]
-    fn whole_record(&mut self, at: u32) -> Option<(Scanned, u32)> {
-        let from = usize::try_from(u64::from(at).checked_sub(self.window.start)?).ok()?;
-        let Whole { record, sum, end } =
-            read_whole(self.header.checksum, self.window.bytes.get(from..)?, at, self.log_number)?;
-        self.fragment = (at, sum);
-        let header_bytes = self.header.checksum.fragment_header_bytes();
-        let payload = self.window.bytes.slice(from + header_bytes..from + (end - at) as usize);
-        Some((Scanned { record, start: at, payload }, end))
+    fn whole_record(&self, at: u32) -> Option<(Seen<'_>, (u32, u64), u32)> {
+        let Header { checksum, .. } = self.header;
+        let bytes = self.window.held(at)?;
+        let Whole { record, sum, end } = read_whole(checksum, bytes, at, self.log_number)?;
+        let payload = bytes.get(checksum.fragment_header_bytes()..(end - at) as usize)?;
+        Some((Seen { record, start: at, payload, memory: &self.window.bytes }, (at, sum), end))
     }
 
-    /// The record at `at` and the offset behind it, or the place and reason of what is bad.
+    /// The record at `at`, its last fragment and the offset behind it, or the place and reason of what is bad.
     #[allow(clippy::type_complexity)]
-    fn record(&mut self, at: u32) -> Result<std::result::Result<(Scanned, u32), (u32, Bad)>> {
+    fn record(&mut self, at: u32) -> Result<std::result::Result<(Scanned, (u32, u64), u32), (u32, Bad)>> {
         let header_bytes = self.header.checksum.fragment_header_bytes() as u32;
         let (mut at, mut start, mut joined, mut previous) = (at, None, Vec::new(), None);
         let mut record: Option<RecordType> = None;
@@ -314,18 +359,17 @@ impl Scan {
             if !follows(record, &fragment) {
                 return Ok(Err((at, Bad::Sequence)));
             }
-            let end = fragment.end;
-            self.fragment = (at, fragment.sum);
+            let (end, last) = (fragment.end, (at, fragment.sum));
             let whole = fragment.record;
             if fragment.part == Part::Full {
                 let payload_bytes = fragment.payload.len();
                 let payload = self.window.part(at + header_bytes, payload_bytes);
-                return Ok(Ok((Scanned { record: whole, start: at, payload }, end)));
+                return Ok(Ok((Scanned { record: whole, start: at, payload }, last, end)));
             }
             joined.extend_from_slice(fragment.payload);
             let start = *start.get_or_insert(at);
             if fragment.part == Part::Last {
-                return Ok(Ok((Scanned { record: whole, start, payload: joined.into() }, end)));
+                return Ok(Ok((Scanned { record: whole, start, payload: joined.into() }, last, end)));
             }
             record = Some(fragment.record);
             previous = Some(fragment.sum);

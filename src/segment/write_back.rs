@@ -13,6 +13,9 @@ use super::scan::Window;
 /// ones only.
 const LARGEST_PAGE: u32 = 2 << 20;
 
+/// How much is written before the disk is asked to begin with it.
+const PIECE_BYTES: usize = 4 << 20;
+
 /// What is to be written back.
 pub(crate) struct Kept<'a> {
     pub(crate) file: &'a Arc<dyn File>,
@@ -46,6 +49,8 @@ pub(crate) struct Kept<'a> {
 pub(crate) fn write_back(kept: Kept<'_>) -> Result<u64> {
     let Kept { file, path, from, sync_align, .. } = kept;
     let start = from - from % LARGEST_PAGE;
+    // What is dirty goes to the disk while all is read.
+    file.start_sync(from.into(), kept.to.saturating_sub(from).into());
     let durable = read(&**file, path, start, from)?;
     let bytes = read_checked(&kept)?;
     file.sync().map_err(|e| Error::io("sync", path, e))?;
@@ -54,9 +59,8 @@ pub(crate) fn write_back(kept: Kept<'_>) -> Result<u64> {
     let mut written = write_missing(&**file, path, start, &durable, block)?;
     if sync_align != 0 {
         written += write_missing(&**file, path, from, &bytes, block)?;
-    } else if !bytes.is_empty() {
-        file.write_at(&bytes, from.into()).map_err(|e| Error::io("write back", path, e))?;
-        written += bytes.len() as u64;
+    } else {
+        written += write(&**file, path, from, &bytes)?;
     }
     Ok(written)
 }
@@ -68,6 +72,17 @@ fn read(file: &dyn File, path: &Path, from: u32, to: u32) -> Result<Vec<u8>> {
     let read = file.read_at(&mut bytes, from.into()).map_err(|e| Error::io("read", path, e))?;
     bytes.truncate(read);
     Ok(bytes)
+}
+
+/// Writes `bytes` at `at`; the disk begins while they are still being copied. Returns how many they are.
+fn write(file: &dyn File, path: &Path, at: u32, bytes: &[u8]) -> Result<u64> {
+    let mut at = u64::from(at);
+    for piece in bytes.chunks(PIECE_BYTES) {
+        file.write_at(piece, at).map_err(|e| Error::io("write back", path, e))?;
+        file.start_sync(at, piece.len() as u64);
+        at += piece.len() as u64;
+    }
+    Ok(bytes.len() as u64)
 }
 
 /// Writes those aligned blocks of `bytes`, which belong at `at`, that are not there. Returns how many bytes they are.
@@ -90,19 +105,18 @@ fn write_missing(file: &dyn File, path: &Path, at: u32, bytes: &[u8], block: u32
 /// The bytes from `from` to `to`: whole fragments, each checked, and the zeros between them.
 fn read_checked(kept: &Kept<'_>) -> Result<Vec<u8>> {
     let Kept { file, path, header, mut log_number, from, to, .. } = *kept;
-    let mut window = Window::new(file.clone(), path)?;
+    let mut bytes = read(&**file, path, from, to)?;
     let header_bytes = header.checksum.fragment_header_bytes() as u32;
     let (mut at, mut previous) = (from, None);
-    let mut bytes = Vec::new();
     while at < to {
-        let skip = if block_rest(at) < header_bytes { block_rest(at) } else { 0 };
-        bytes.resize(bytes.len() + skip as usize, 0);
-        at += skip;
-        if at >= to {
-            break;
+        let rest = bytes.get_mut((at - from) as usize..).unwrap_or_default();
+        let block = block_rest(at);
+        if block < header_bytes {
+            rest.iter_mut().take(block as usize).for_each(|byte| *byte = 0);
+            at += block;
+            continue;
         }
-        let block = window.block(at)?;
-        let fragment = read_fragment(header.checksum, block, at, Expect::Exact(log_number), previous)
+        let fragment = read_fragment(header.checksum, rest, at, Expect::Exact(log_number), previous)
             .map_err(|why| Error::damaged(path, at.into(), why.to_string()))?;
         previous = matches!(fragment.part, Part::First | Part::Middle).then_some(fragment.sum);
         if fragment.record.kind == Kind::Resume
@@ -110,9 +124,7 @@ fn read_checked(kept: &Kept<'_>) -> Result<Vec<u8>> {
         {
             log_number = resume.next;
         }
-        let end = fragment.end;
-        bytes.extend_from_slice(&block[..(end - at) as usize]);
-        at = end;
+        at = fragment.end;
     }
     Ok(bytes)
 }

@@ -1,6 +1,7 @@
 //! What an engine has to offer to be measured, and the card that says what it promises.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,22 @@ pub(crate) trait Engine: Sized + Sync {
     /// Hands out keys and values of all records from the first to the last, with the checks that the engine has.
     fn scan(&mut self, visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
 
+    /// What the time of its opening went into, for an engine that tells.
+    fn opening(&self) -> Option<Opening> {
+        None
+    }
+
     /// Closes the log as its users are told to.
     fn close(self) -> Result<()>;
+}
+
+/// What opening a log consisted of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening {
+    /// Finding out what there is.
+    pub(crate) read: Duration,
+    /// Making true on the disk what was read, and the log fit to be written to.
+    pub(crate) write_back: Duration,
 }
 
 /// Random reads of one thread.

@@ -92,7 +92,13 @@ impl Work {
             Work::Append | Work::Batch | Work::Get { .. } | Work::Scan => &[("k/s", Higher)],
             Work::Durable { .. } => &[("k/s", Higher), ("p99 µs", Lower)],
             Work::Values { .. } => &[("MB/s", Higher)],
-            Work::Open { .. } => &[("open ms", Lower), ("heap B/record", Lower), ("lost records", Lower)],
+            Work::Open { .. } => &[
+                ("open ms", Lower),
+                ("read ms", Lower),
+                ("write back ms", Lower),
+                ("heap B/record", Lower),
+                ("lost records", Lower),
+            ],
             Work::Space => &[("disk B/record", Lower), ("length B/record", Lower)],
             Work::Rotation => &[("p50 µs", Lower), ("p99 µs", Lower), ("p99.9 µs", Lower), ("max µs", Lower)],
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::cell::Figures;
-use crate::engine::{Engine, Purpose, Reader as _, Reads, Setup, Unsupported};
+use crate::engine::{Engine, Opening, Purpose, Reader as _, Reads, Setup, Unsupported};
 use crate::heap;
 use crate::record::{Record, Records, mix};
 use crate::spec::Task;
@@ -248,13 +248,19 @@ pub(crate) fn open<E: Engine>(task: &Task) -> Result<Figures> {
     let mut log: E = open_for(task, Purpose::Read(Reads::Usual))?;
     let took = begun.elapsed();
     let heap = heap::stop();
+    let opening = log.opening();
     let found = there_are(&mut log, &records, task.records)?;
     log.close()?;
-    Ok(figures([
-        ("open ms", took.as_secs_f64() * 1e3),
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
+    let mut figures = figures([
+        ("open ms", ms(took)),
         ("heap B/record", heap as f64 / task.records as f64),
         ("lost records", (task.records - found) as f64),
-    ]))
+    ]);
+    if let Some(Opening { read, write_back }) = opening {
+        figures.extend([("read ms".to_owned(), ms(read)), ("write back ms".to_owned(), ms(write_back))]);
+    }
+    Ok(figures)
 }
 
 /// Compares all that can be read with what was appended, by each way of reading that the engine has.

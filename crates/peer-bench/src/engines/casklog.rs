@@ -3,7 +3,7 @@
 use anyhow::Result;
 use casklog::{Batch, Durability, Options, ReadMode, Store, SyncPolicy};
 
-use crate::engine::{Card, Durable, Engine, Purpose, Reader, Reads, Setup};
+use crate::engine::{Card, Durable, Engine, Opening, Purpose, Reader, Reads, Setup};
 use crate::record::Record;
 
 pub(crate) struct Casklog {
@@ -31,7 +31,7 @@ impl Engine for Casklog {
         durable: Durable::Yes,
         notes: "Defaults, but for SyncPolicy::None where nothing is to be synced. W5 stands there four times: by \
                 default; hot, where the cache holds all data; cold, where it holds a tenth; mapped, with \
-                ReadMode::Mapped. So does W6, by default and mapped.",
+                ReadMode::Mapped. So does W6, by default and mapped. W7: the parts of an open are those of its report.",
     };
 
     type Reader<'a> = Get<'a>;
@@ -83,6 +83,11 @@ impl Engine for Casklog {
             visit(entry.key(), entry.bytes()?)?;
         }
         Ok(())
+    }
+
+    fn opening(&self) -> Option<Opening> {
+        let report = self.store.recovery_report();
+        Some(Opening { read: report.read_duration, write_back: report.write_duration })
     }
 
     fn close(self) -> Result<()> {
