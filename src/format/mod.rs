@@ -22,8 +22,8 @@ pub(crate) use entry::{HEAD_BYTES_MAX, decode_bin, encode_bin};
 pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
 pub(crate) use fragment::FRAGMENT_HEADER_BYTES_MAX;
 pub use fragment::{
-    BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, RecordType, Trusted, Whole, block_rest, read_fragment,
-    read_whole, skip_fragment, trust_fragment,
+    BLOCK_BYTES, Bad, Expect, Fragment, Framer, Kind, Part, RecordType, Trusted, block_rest, read_fragment, read_whole,
+    skip_fragment, trust_fragment,
 };
 pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError};
 pub use manifest::{MANIFEST_BYTES, Manifest, SLOT_BYTES};

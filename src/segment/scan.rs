@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, Whole, block_rest,
+    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest,
     read_fragment, read_whole,
 };
 use crate::fs::File;
@@ -282,7 +282,7 @@ impl Scan {
     #[inline]
     fn whole_record(&mut self, at: u32) -> Option<(Scanned, u32)> {
         let from = usize::try_from(u64::from(at).checked_sub(self.window.start)?).ok()?;
-        let Whole { record, sum, end } =
+        let Fragment { record, sum, end, .. } =
             read_whole(self.header.checksum, self.window.bytes.get(from..)?, at, self.log_number)?;
         self.fragment = (at, sum);
         let header_bytes = self.header.checksum.fragment_header_bytes();
