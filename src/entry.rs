@@ -1,7 +1,5 @@
 //! An entry as it is read: its index, key and value.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -53,10 +51,10 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Those of the payload that is `part` of `bytes`; `None` where it is no entry.
+    /// Those of `payload`, which is a part of `bytes`; `None` where it is no entry.
     #[inline(always)]
-    pub(crate) fn of(bytes: &[u8], part: Range<usize>) -> Option<Self> {
-        let record = EntryRecord::decode(bytes.get(part)?).ok()?;
+    pub(crate) fn of(bytes: &[u8], payload: &[u8]) -> Option<Self> {
+        let record = EntryRecord::decode(payload).ok()?;
         let start = bytes.as_ptr() as usize;
         let span = |part: &[u8]| {
             let from = part.as_ptr() as usize - start;
@@ -74,7 +72,7 @@ fn at(bytes: &[u8], (from, to): Span) -> &[u8] {
 impl Entry {
     /// Takes a payload apart; `None` where it is no entry.
     pub(crate) fn new(payload: Bytes, position: Position, is_durable: bool) -> Option<Self> {
-        let Parts { index, key, value } = Parts::of(&payload, 0..payload.len())?;
+        let Parts { index, key, value } = Parts::of(&payload, &payload)?;
         Some(Entry { index, position, is_durable, payload, key, value })
     }
 

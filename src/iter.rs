@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::entry::{Entry, EntryRef, Parts};
 use crate::error::{Error, Result};
 use crate::format::Kind;
-use crate::index::{Held, Indexes, LostRange, Snapshot, Stretch};
+use crate::index::{Held, Indexes, LostRange, Near, Snapshot, Stretch};
 use crate::log::View;
 use crate::options::ReadMode;
 use crate::position::Position;
@@ -42,11 +42,10 @@ pub struct Iter {
 struct Cursor {
     /// The row it is in, and the next entries there.
     stretch: Option<(usize, Stretch)>,
+    /// Where those stand, since one of them was read. None as long as there is a lost range to tell of.
+    near: Option<Near>,
     held: Option<Held>,
     ahead: Option<Ahead>,
-    /// So many entries, from the next index on, were live when the iterator was made, and are read and checked. None as long
-    /// as there is a lost range to tell of.
-    ready: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +104,7 @@ impl Iter {
                 End::Front => index.first_from(low, table, *tail).filter(|found| *found <= high),
                 End::Back => index.last_to(high, table, *tail).filter(|found| *found >= low),
             };
+            cursor.near = None;
             cursor.stretch = found.and_then(|found| {
                 let place = table.find_before(found, *tail)?;
                 Some((place.number, place.row.stretch(found, *tail)?))
@@ -113,41 +113,43 @@ impl Iter {
         })
     }
 
-    /// The next entry, if it was found, read and checked together with one before it: a part of the window at that end.
-    /// Whatever else there is to say is left to [`take`](Self::take).
+    /// The next entry, if the index need not be asked and all of it is in the window at that end: its parts there. Whatever
+    /// else there is to say is left to [`take`](Self::take).
     #[inline(always)]
-    fn take_ready(&mut self, end: End) -> Option<(Position, Parts)> {
+    fn take_near(&mut self, end: End) -> Option<(Position, Parts)> {
         let (first, last) = self.left?;
-        let (cursor, toward, index) = match end {
-            End::Front => (&mut self.front, Toward::End, first),
-            End::Back => (&mut self.back, Toward::Start, last),
+        let (cursor, index) = match end {
+            End::Front => (&self.front, first),
+            End::Back => (&self.back, last),
         };
-        if cursor.ready == 0 {
-            return None;
-        }
+        let near = cursor.near.as_ref().filter(|near| near.contains(index))?;
+        let offset = near.offset(index)?;
+        let ahead = cursor.ahead.as_ref()?;
         let (low, high) = self.snapshot.kept.bounds();
-        let ahead = cursor.ahead.as_mut()?;
         if index < low || index > high || ahead.segment().is_retired() || self.view.is_closed() {
             return None;
         }
-        let checked = ahead.next_checked(toward)?;
-        let parts = Parts::of(ahead.bytes(), checked.payload())?;
+        let parts = Parts::of(ahead.bytes(), ahead.entry(offset)?)?;
         if parts.index != index {
             return None;
         }
-        let position = Position::new(ahead.segment().number, checked.offset);
-        cursor.ready -= 1;
-        if cursor.ready == 0 || first == last {
-            self.pass(end);
-        } else {
-            self.left = Some(if end == End::Front { (first + 1, last) } else { (first, last - 1) });
+        let number = ahead.segment().number;
+        // As `find` says of the next one.
+        let is_known = |next: u64| {
+            let is_here = first < last && near.contains(next);
+            is_here && !self.view.index.is_deleted_in(number, next, self.snapshot.tail)
+        };
+        match end {
+            End::Front if is_known(first.wrapping_add(1)) => self.left = Some((first + 1, last)),
+            End::Back if is_known(last.wrapping_sub(1)) => self.left = Some((first, last - 1)),
+            _ => self.pass(end),
         }
-        Some((position, parts))
+        Some((Position::new(number, offset), parts))
     }
 
     #[inline]
     fn next_at(&mut self, end: End) -> Option<Result<Entry>> {
-        let Some((position, parts)) = self.take_ready(end) else {
+        let Some((position, parts)) = self.take_near(end) else {
             return self.take(end);
         };
         let is_durable = position < self.view.durable();
@@ -173,7 +175,7 @@ impl Iter {
     /// # Errors
     /// As the iterator's items.
     pub fn next_ref(&mut self) -> Option<Result<EntryRef<'_>>> {
-        match self.take_ready(End::Front) {
+        match self.take_near(End::Front) {
             Some((position, parts)) => {
                 let is_durable = position < self.view.durable();
                 Some(Ok(EntryRef::within(self.front.ahead.as_ref()?.bytes(), parts, position, is_durable)))
@@ -264,7 +266,7 @@ impl Iter {
             End::Back => (&mut self.back, Toward::Start),
         };
         let Snapshot { table, tail, .. } = &self.snapshot;
-        cursor.ready = 0;
+        cursor.near = None;
         let Some((row, stretch)) = cursor.stretch else { return Err(Error::Truncated) };
         let row = &table.rows()[row];
         self.view.check_open()?;
@@ -284,50 +286,28 @@ impl Iter {
             (Indexes::Sealed(_), None) => Err(Error::Truncated),
         };
         let is_here = cursor.ahead.as_ref().is_some_and(|ahead| ahead.segment().number == row.number());
+        let limit = row.end_at(*tail);
         let ahead = match &mut cursor.ahead {
             Some(ahead) if is_here => ahead,
             ahead => {
                 let is_mapped =
                     self.view.options.read_mode == ReadMode::Mapped && matches!(row.indexes, Indexes::Sealed(_));
-                ahead.insert(Ahead::new(row.segment.clone(), is_mapped))
+                ahead.insert(Ahead::new(row.segment.clone(), is_mapped, limit))
             }
         };
-        let limit = row.end_at(*tail);
         let read = at.and_then(|(offset, next)| {
             let guess = reads::guess(offset, next, limit);
-            Ok((offset, ahead.record(offset, guess, limit, toward)?))
+            Ok((offset, ahead.record(offset, guess, toward)?))
         });
         let (offset, record) = match read {
             // The file may have gone while it was being opened.
             Err(Error::Missing { .. }) if row.segment.is_retired() => return Err(self.view.removed()),
             read => read?,
         };
-        // What comes next, as far as it was live when the iterator was made and the index knows it without a search.
-        let is_live = |index: &u64| !self.view.index.is_deleted_in(row.number(), *index, *tail);
-        let behind = || (index..=stretch.last).skip(1).take_while(is_live);
-        let before = || (stretch.first..index).rev().take_while(is_live);
-        cursor.ready = match (&row.indexes, end) {
-            _ if !self.lost.is_empty() => 0,
-            (Indexes::Sealed(sealed), _) => {
-                let (base, offsets) = sealed.offsets_in(&row.segment, cursor.held.as_ref());
-                let place =
-                    stretch.place(index).and_then(|place| place.checked_sub(base)).map_or(0, |place| place as usize);
-                let offset_of = |offset: &[u8; 4]| u32::from_le_bytes(*offset);
-                match end {
-                    End::Front => {
-                        let offsets = offsets.get(place + 1..).unwrap_or_default().iter().map(offset_of);
-                        ahead.count_behind(behind().zip(offsets).map(|(_, offset)| offset))
-                    }
-                    End::Back => {
-                        let offsets = offsets.get(..place).unwrap_or_default().iter().rev().map(offset_of);
-                        ahead.count_before(offset, before().zip(offsets).map(|(_, offset)| offset))
-                    }
-                }
-            }
-            (Indexes::Tmp(tmp), End::Front) => ahead.count_behind(behind().map_while(|index| Some(tmp.find(index)?.0))),
-            (Indexes::Tmp(tmp), End::Back) => {
-                ahead.count_before(offset, before().map_while(|index| Some(tmp.find(index)?.0)))
-            }
+        cursor.near = match &row.indexes {
+            _ if !self.lost.is_empty() => None,
+            Indexes::Sealed(sealed) => sealed.near(&row.segment, cursor.held.as_ref(), &stretch),
+            Indexes::Tmp(tmp) => Some(Near::in_tmp(tmp, &stretch)),
         };
         let position = Position::new(row.number(), offset);
         let entry = (record.kind == Kind::Entry)

@@ -54,10 +54,13 @@ pub enum Kind {
 const KIND_MAY_SKIP: u8 = 12;
 
 impl Kind {
-    #[inline]
+    #[inline(always)]
     fn from_code(code: u8) -> Option<Self> {
+        // Nearly all that is read.
+        if code == Kind::Entry as u8 {
+            return Some(Kind::Entry);
+        }
         Some(match code {
-            1 => Kind::Entry,
             2 => Kind::Tombstone,
             3 => Kind::Truncation,
             4 => Kind::Meta,
@@ -122,7 +125,7 @@ impl RecordType {
         RecordType { kind, begins: true, ends: true }
     }
 
-    #[inline]
+    #[inline(always)]
     fn from_code(code: u8) -> Option<Self> {
         let kind = Kind::from_code(code & 15)?;
         Some(RecordType { kind, begins: code & 0x40 != 0, ends: code & 0x80 != 0 })
@@ -141,6 +144,9 @@ pub const fn block_rest(at: u32) -> u32 {
     BLOCK_BYTES - at % BLOCK_BYTES
 }
 
+/// Size of the header of a fragment behind its checksum.
+pub(super) const FIELDS_BYTES: usize = 7;
+
 /// The header of a fragment behind its checksum.
 pub(super) struct Fields {
     pub(super) length: u16,
@@ -150,14 +156,14 @@ pub(super) struct Fields {
 
 impl Fields {
     #[inline]
-    pub(super) fn to_bytes(&self) -> [u8; 7] {
+    pub(super) fn to_bytes(&self) -> [u8; FIELDS_BYTES] {
         let [a, b] = self.length.to_le_bytes();
         let [d, e, f, g] = self.log_number.to_le_bytes();
         [a, b, self.code, d, e, f, g]
     }
 
     #[inline]
-    fn from_bytes([a, b, code, d, e, f, g]: [u8; 7]) -> Self {
+    fn from_bytes([a, b, code, d, e, f, g]: [u8; FIELDS_BYTES]) -> Self {
         Fields { length: u16::from_le_bytes([a, b]), code, log_number: u32::from_le_bytes([d, e, f, g]) }
     }
 }
@@ -241,7 +247,7 @@ pub struct Trusted {
 /// Reads the header at the start of `bytes`, of a fragment that [`read_fragment`] has accepted before.
 #[inline]
 pub fn trust_fragment(checksum: Checksum, bytes: &[u8]) -> Option<Trusted> {
-    let fields: &[u8; 7] = bytes.get(checksum.sum_bytes()..)?.first_chunk()?;
+    let fields: &[u8; FIELDS_BYTES] = bytes.get(checksum.sum_bytes()..)?.first_chunk()?;
     let Fields { length, code, .. } = Fields::from_bytes(*fields);
     let part = Part::from_code(code >> 4);
     Some(Trusted { kind: Kind::from_code(code & 15)?, part, payload_bytes: length.into() })
@@ -253,31 +259,29 @@ pub fn skip_fragment(checksum: Checksum, bytes: &[u8], at: u32) -> Option<u32> {
     at.checked_add((checksum.fragment_header_bytes() + trusted.payload_bytes) as u32)
 }
 
-/// A record that is whole in one fragment and passed its checksum. Its payload stands behind the fragment header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whole {
-    /// What it is.
-    pub record: RecordType,
-    /// Its stored checksum.
-    pub sum: u64,
-    /// The offset behind it in the file.
-    pub end: u32,
-}
-
 /// Reads a record that is whole in one fragment at offset `at`, as [`read_fragment`] does, for walks over many of them;
 /// `None` where there is something else.
-#[inline]
-pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<Whole> {
+#[inline(always)]
+pub fn read_whole(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<Fragment<'_>> {
+    // Of each checksum by itself, so that its widths are known.
+    match checksum {
+        Checksum::Crc32 => read_whole_of(Checksum::Crc32, bytes, at, log_number),
+        Checksum::Crc64 => read_whole_of(Checksum::Crc64, bytes, at, log_number),
+    }
+}
+
+#[inline(always)]
+fn read_whole_of(checksum: Checksum, bytes: &[u8], at: u32, log_number: u32) -> Option<Fragment<'_>> {
     let (sum, rest) = split_sum(checksum, bytes)?;
     let found = Fields::from_bytes(*rest.first_chunk()?);
+    let covered = rest.get(..FIELDS_BYTES + usize::from(found.length))?;
     let length = checksum.fragment_header_bytes() as u32 + u32::from(found.length);
-    if found.log_number != log_number || found.code & PART_MASK != 0 || length > block_rest(at) {
+    let is_here = found.log_number == log_number && found.code & PART_MASK == 0 && length <= block_rest(at);
+    if !is_here || sum_of(checksum, covered, at, None) != sum {
         return None;
     }
-    let covered = rest.get(..length as usize - checksum.sum_bytes())?;
-    let is_good = sum_of(checksum, covered, at, None) == sum;
-    let end = at.checked_add(length).filter(|_| is_good)?;
-    Some(Whole { record: RecordType::from_code(found.code)?, sum, end })
+    let (record, payload) = (RecordType::from_code(found.code)?, covered.get(FIELDS_BYTES..)?);
+    Some(Fragment { record, part: Part::Full, log_number, payload, sum, end: at.checked_add(length)? })
 }
 
 /// The checksum at the start of a fragment, and what it covers with all that follows.
@@ -304,8 +308,8 @@ pub fn read_fragment(
     let header_bytes = checksum.fragment_header_bytes();
     let bytes = bytes.get(..(block_rest(at) as usize).min(bytes.len())).unwrap_or_default();
     let (sum, rest) = split_sum(checksum, bytes).ok_or(Bad::Short)?;
-    let fields: &[u8; 7] = rest.first_chunk().ok_or(Bad::Short)?;
-    if sum == 0 && *fields == [0; 7] {
+    let fields: &[u8; FIELDS_BYTES] = rest.first_chunk().ok_or(Bad::Short)?;
+    if sum == 0 && *fields == [0; FIELDS_BYTES] {
         return Err(Bad::Zeros);
     }
     let Fields { length, code, log_number } = Fields::from_bytes(*fields);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::checksum::Checksum;
-use super::fragment::{BLOCK_BYTES, Fields, Part, RecordType, block_rest, sum_of};
+use super::fragment::{BLOCK_BYTES, FIELDS_BYTES, Fields, Part, RecordType, block_rest, sum_of};
 
 /// What [`Framer::frame_all`] wants before each payload: as much as the header of a fragment has with the usual checksum.
 pub const ROOM_BYTES: usize = Checksum::Crc32.fragment_header_bytes();
@@ -165,7 +165,7 @@ impl Framer {
     }
 
     #[inline]
-    fn fields(&self, code: u8, payload_bytes: usize) -> [u8; 7] {
+    fn fields(&self, code: u8, payload_bytes: usize) -> [u8; FIELDS_BYTES] {
         Fields { length: payload_bytes as u16, code, log_number: self.log_number }.to_bytes()
     }
 

@@ -23,7 +23,7 @@ pub(crate) use entry::{HEAD_BYTES_MAX, decode_bin, encode_bin};
 pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
 pub(crate) use fragment::FRAGMENT_HEADER_BYTES_MAX;
 pub use fragment::{
-    BLOCK_BYTES, Bad, Expect, Fragment, Kind, Part, RecordType, Trusted, Whole, block_rest, read_fragment, read_whole,
+    BLOCK_BYTES, Bad, Expect, Fragment, Kind, Part, RecordType, Trusted, block_rest, read_fragment, read_whole,
     skip_fragment, trust_fragment,
 };
 pub use framer::{Framer, ROOM_BYTES};

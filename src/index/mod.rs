@@ -28,7 +28,7 @@ use crate::sync::{ArcSwap, DashMap, Guard, Mutex, thread};
 pub(crate) use clip::Clip;
 pub(crate) use keys::{KeyHash, Keys, Standing};
 pub(crate) use members::Members;
-pub(crate) use sealed::{Held, Sealed};
+pub(crate) use sealed::{Held, Near, Sealed};
 pub(crate) use sealed_keys::Candidates;
 pub(crate) use table::{Indexes, LostRange, Place, Row, Spot, Stretch, Table, truncate_rows};
 pub(crate) use tmp::Tmp;

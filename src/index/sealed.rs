@@ -1,6 +1,6 @@
 //! The index of a sealed segment: which indexes in memory, where their entries stand in the footer on disk.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::cache::{Cache, Lookup};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::zeros;
 
 use super::sealed_keys::SealedKeys;
-use super::{Clip, Members};
+use super::{Clip, Members, Stretch, Tmp};
 
 /// See the module.
 #[derive(Debug)]
@@ -52,6 +52,46 @@ pub(crate) struct Held {
     segment_id: u32,
     page: Page,
     bytes: PageBytes,
+}
+
+/// Where entries of consecutive indexes stand, as far as it can be told without a look into the table.
+#[derive(Debug)]
+pub(crate) struct Near {
+    first: u64,
+    count: u64,
+    offsets: Offsets,
+}
+
+#[derive(Debug)]
+enum Offsets {
+    /// In a page, that of the first one in this slot.
+    Page(PageBytes, usize),
+    Tmp(Arc<Tmp>),
+}
+
+impl Near {
+    /// Of all that is taken there in a segment that is not sealed.
+    pub(crate) fn in_tmp(tmp: &Arc<Tmp>, stretch: &Stretch) -> Self {
+        let Stretch { first, last, .. } = *stretch;
+        Near { first, count: (last - first).saturating_add(1), offsets: Offsets::Tmp(tmp.clone()) }
+    }
+
+    #[inline]
+    pub(crate) const fn contains(&self, index: u64) -> bool {
+        index.wrapping_sub(self.first) < self.count
+    }
+
+    /// The offset of an index that it contains.
+    #[inline]
+    pub(crate) fn offset(&self, index: u64) -> Option<u32> {
+        match &self.offsets {
+            Offsets::Page(bytes, slot) => {
+                let place = index.wrapping_sub(self.first) as usize;
+                bytes.as_chunks().0.get(slot.wrapping_add(place)).map(|offset| u32::from_le_bytes(*offset))
+            }
+            Offsets::Tmp(tmp) => tmp.find(index).map(|(offset, _)| offset),
+        }
+    }
 }
 
 impl Sealed {
@@ -195,16 +235,15 @@ impl Sealed {
         Some((number(slot.from)?, slot.next.and_then(number)))
     }
 
-    /// The offsets in the page that was used last, from the first place that it holds on.
-    pub(crate) fn offsets_in<'a>(&self, segment: &Segment, held: Option<&'a Held>) -> (u32, &'a [[u8; 4]]) {
-        let (start, end) = (self.trailer.offset_start(0), self.trailer.offset_start(self.members.len()));
-        let offsets = |held: &'a Held| {
-            let Page { before, holds, .. } = held.page;
-            let (from, to) = (start.max(before), end.min(before.saturating_add(holds)));
-            let bytes = held.bytes.get(from.checked_sub(before)? as usize..to.checked_sub(before)? as usize)?;
-            Some(((from - start) / 4, bytes.as_chunks().0))
-        };
-        held.filter(|held| held.segment_id == segment.id).and_then(offsets).unwrap_or_default()
+    /// Where the entries of a stretch stand, as far as the page that was used last tells.
+    pub(crate) fn near(&self, segment: &Segment, held: Option<&Held>, stretch: &Stretch) -> Option<Near> {
+        let Held { page: Page { before, holds, .. }, bytes, .. } = held.filter(|held| held.segment_id == segment.id)?;
+        let [start, last] = [stretch.first, stretch.last].map(|index| stretch.place(index));
+        let (start, end) = (self.trailer.offset_start(start?), self.trailer.offset_start(last? + 1));
+        let (from, to) = (start.max(*before), end.min(before.saturating_add(*holds)));
+        let [skipped, slot, count] = [from - start, from - before, to.checked_sub(from)?].map(|bytes| bytes / 4);
+        let first = stretch.first + u64::from(skipped);
+        Some(Near { first, count: count.into(), offsets: Offsets::Page(bytes.clone(), slot as usize) })
     }
 
     pub(super) fn contradicts(&self, segment: &Segment) -> Error {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, Whole, block_rest,
+    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest,
     read_fragment, read_whole,
 };
 use crate::fs::File;
@@ -330,8 +330,7 @@ impl Scan {
     fn whole_record(&self, at: u32) -> Option<(Seen<'_>, (u32, u64), u32)> {
         let Header { checksum, .. } = self.header;
         let bytes = self.window.held(at)?;
-        let Whole { record, sum, end } = read_whole(checksum, bytes, at, self.log_number)?;
-        let payload = bytes.get(checksum.fragment_header_bytes()..(end - at) as usize)?;
+        let Fragment { record, payload, sum, end, .. } = read_whole(checksum, bytes, at, self.log_number)?;
         Some((Seen { record, start: at, payload, memory: &self.window.bytes }, (at, sum), end))
     }
 
