@@ -23,6 +23,7 @@ use anyhow::{Context as _, Result};
 use crate::args::{Command, Run};
 use crate::machine::Machine;
 use crate::report::Report;
+use crate::rounds::Measured;
 
 fn main() -> ExitCode {
     let command = match args::parse(lexopt::Parser::from_env()) {
@@ -61,12 +62,16 @@ fn measure(run: &Run) -> Result<bool> {
     }
     let dir = run.dir.canonicalize()?;
     let machine = Machine::look(&dir);
-    let measured = rounds::run(&plan::cells(&run.engines, &run.works), &run.effort, &dir)?;
-    let report = Report::new(machine, run, measured);
-    let table = report.markdown();
-    print!("{table}");
-    std::fs::write(run.out.join("peer-bench.md"), &table)?;
-    std::fs::write(run.out.join("peer-bench.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+    let report = |measured: &[Measured]| Report::new(machine.clone(), run, measured.to_vec());
+    let keep = |measured: &[Measured]| write_down(&report(measured), run);
+    let measured = rounds::run(&plan::cells(&run.engines, &run.works), &run.effort, &dir, keep)?;
+    let report = report(&measured);
+    print!("{}", report.markdown());
     plots::draw(&report, &run.out)?;
     Ok(report.failures() == 0)
+}
+
+fn write_down(report: &Report, run: &Run) -> Result<()> {
+    std::fs::write(run.out.join("peer-bench.md"), report.markdown())?;
+    Ok(std::fs::write(run.out.join("peer-bench.json"), serde_json::to_string_pretty(report)? + "\n")?)
 }

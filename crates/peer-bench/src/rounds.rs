@@ -34,8 +34,14 @@ pub(crate) struct Measured {
     pub(crate) failed: Option<String>,
 }
 
-/// Runs the cells of each workload as often as there are rounds, in directories below `dir`.
-pub(crate) fn run(cells: &[Vec<Cell>], effort: &Effort, dir: &Path) -> Result<Vec<Measured>> {
+/// Runs the cells of each workload as often as there are rounds, in directories below `dir`. After each workload `keep`
+/// gets all that was measured until then: all of them take an hour or more, which an interruption shall not cost.
+pub(crate) fn run(
+    cells: &[Vec<Cell>],
+    effort: &Effort,
+    dir: &Path,
+    mut keep: impl FnMut(&[Measured]) -> Result<()>,
+) -> Result<Vec<Measured>> {
     let program = std::env::current_exe().context("finding this program, to start it again for each cell")?;
     let runner = Runner { program: &program, effort, dir };
     let count = cells.iter().map(Vec::len).sum::<usize>() * effort.rounds;
@@ -55,6 +61,7 @@ pub(crate) fn run(cells: &[Vec<Cell>], effort: &Effort, dir: &Path) -> Result<Ve
             }
         }
         measured.extend(cells.iter().zip(outcomes).map(|(cell, outcomes)| gather(cell, outcomes)));
+        keep(&measured)?;
     }
     bar.finish_and_clear();
     Ok(measured)
