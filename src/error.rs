@@ -172,7 +172,7 @@ pub enum Error {
         cause: Arc<Error>,
     },
     /// Bytes that were acknowledged are damaged.
-    #[error("segment {} is damaged at byte {at} ({reason}) in acknowledged data; restore it from a copy; the rest stays readable, and UnsafeRecover drops the whole segment", path.display())]
+    #[error("segment {} is damaged at byte {at} ({reason}) in acknowledged data; restore it from a copy; the rest stays readable, and Repair keeps all of it that can be read", path.display())]
     Damaged {
         /// The segment file.
         path: PathBuf,
@@ -182,7 +182,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that belongs to the log is missing.
-    #[error("{} is missing; restore it from a copy, or let UnsafeRecover go on without it", path.display())]
+    #[error("{} is missing; restore it from a copy, or let Repair go on without it", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -196,6 +196,12 @@ pub enum Error {
         at: u64,
         /// What stands there.
         reason: String,
+    },
+    /// Something was written since the repair that is to be undone; nothing was changed.
+    #[error("{} was changed since the repair, and undoing it would lose that; copy the files from quarantine elsewhere instead", path.display())]
+    Changed {
+        /// The file that is another than the repair left.
+        path: PathBuf,
     },
     /// What stood here was in a damaged part of the log that has been given up.
     #[error(

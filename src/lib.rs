@@ -46,7 +46,7 @@ pub use options::{Durability, IndexOrder, Options, ReadMode, RecoveryMode, SyncP
 pub use position::{Position, SEGMENT_NUMBER_MAX};
 pub use reader::{Reader, SegmentInfo};
 pub use recovery::{Damage, RecoveryReport, TornTail};
-pub use repair::UnsafeRecover;
+pub use repair::{Cause, LostBytes, Repair, RepairReport, RepairedSegment, TakenAgain, UnsafeRecover};
 pub use stats::Stats;
 pub use store::{Appended, Commit, CommitFuture, Store};
 pub use verify::Verified;

@@ -143,14 +143,19 @@ impl LogOrder {
         loop {
             while let Some(scanned) = self.batch.get(self.shown) {
                 let position = Position::new(self.snapshot.table.rows()[self.row].number(), scanned.start);
-                if scanned.record.kind == Kind::Gap {
-                    // Behind a gap nothing stands in this segment.
+                let segment = &self.snapshot.table.rows()[self.row].segment;
+                if scanned.record.kind == Kind::Gap && segment.gap.is_some_and(|(from, _)| from == scanned.start) {
+                    // Behind it nothing stands in this segment.
                     self.next_row();
                     return Err(Error::Lost { segment: position.segment() });
                 }
+                let is_gap = scanned.record.kind == Kind::Gap && segment.begins_gap(scanned.start);
                 self.shown += 1;
                 if position < self.from {
                     continue;
+                }
+                if is_gap {
+                    return Err(Error::Lost { segment: position.segment() });
                 }
                 match self.show(self.shown - 1) {
                     Ok(None) => {}

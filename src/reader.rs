@@ -281,8 +281,9 @@ impl Reader {
         Follow::new(self.view.clone(), from)
     }
 
-    /// Reads every record and every footer of the log as it is now, and checks all of it. Takes as long as reading the
-    /// files; writes go on meanwhile. Changes nothing.
+    /// Reads every record and every footer of the log as it is now, and checks all of it, several
+    /// segments at a time, on as many threads as there are processors, 8 at most. Takes as long as reading the files;
+    /// writes go on meanwhile. Changes nothing.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

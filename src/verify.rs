@@ -1,6 +1,7 @@
 //! Reading and checking every byte of a log.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, Kind, Manifest};
@@ -10,6 +11,7 @@ use crate::log::View;
 use crate::position::Position;
 use crate::recovery::Damage;
 use crate::segment::{DATA_START, Scan, Stop, Window, next_fragment, read_footer, read_header};
+use crate::sync::in_parallel;
 
 /// What [`Reader::verify`](crate::Reader::verify) read and found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +36,10 @@ impl Verified {
     }
 }
 
-/// Reads everything before the tail.
+/// Where reads come from a disk and not from memory, more of them at once find nothing more to do.
+const THREADS_MAX: usize = 8;
+
+/// Reads everything before the tail, several segments at a time.
 pub(crate) fn verify(view: &View) -> Result<Verified> {
     let mut all = Verified::default();
     // Read before the footers that it is about.
@@ -44,12 +49,17 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
         (Arc::clone(&table), tail)
     };
     all.damage.extend(missing_before(view, &table, 0)?);
-    for (place, row) in table.rows().iter().enumerate().filter(|(_, row)| row.number() <= tail.segment_number()) {
+    let count = table.rows().partition_point(|row| row.number() <= tail.segment_number());
+    let threads = if view.options.background { available_parallelism().map_or(1, usize::from) } else { 1 };
+    let rows = in_parallel(threads.min(THREADS_MAX), count, |place| {
         view.check_open()?;
-        if place != 0 {
-            all.damage.extend(missing_before(view, &table, place)?);
-        }
-        let Some(mut found) = surely(view, (&table, tail), row, sealed)? else { continue };
+        let missing = if place == 0 { None } else { missing_before(view, &table, place)? };
+        Ok((missing, surely(view, (&table, tail), &table.rows()[place], sealed)?))
+    });
+    for row in rows {
+        let (missing, found) = row?;
+        all.damage.extend(missing);
+        let Some(mut found) = found else { continue };
         all.segments += 1;
         all.records += found.records;
         all.bytes += found.bytes;
@@ -190,7 +200,7 @@ fn segment(view: &View, table: &Table, row: &Row, (tail, sealed): (Position, u32
     }
     // It may have been sealed after the manifest was read.
     let is_sealed = row.number() <= sealed || matches!(row.indexes, Indexes::Sealed(_));
-    let was_sealed = is_sealed && segment.gap.is_none();
+    let was_sealed = is_sealed && !segment.has_gaps();
     let footer = if was_sealed { read_footer(&*file, &segment.path, &segment.header)? } else { None };
     let is_whole = match &row.indexes {
         Indexes::Sealed(sealed) => footer.is_some_and(|(trailer, _)| trailer == sealed.trailer),

@@ -106,7 +106,10 @@ fn no_source_file_is_too_long() {
 fn files_are_reached_only_through_fs() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in files_in(&["src"]).iter().filter(|file| !file.starts_with(src.join("fs"))) {
+        // What examples in comments do is a user's doing.
         let text = std::fs::read_to_string(file).unwrap();
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("///")).collect();
+        let text = code.join("\n");
         assert!(!text.contains("std::fs") && !text.contains("rustix::"), "{}", file.display());
     }
 }

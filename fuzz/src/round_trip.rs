@@ -92,7 +92,7 @@ fn small(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
     round!(Resume, Resume { before: log_number, next: log_number ^ u32::from(u.arbitrary::<u16>()?) });
     let first: u64 = u.arbitrary()?;
     let indexes = if u.arbitrary()? { Some((first, u.int_in_range(first..=u64::MAX)?)) } else { None };
-    round!(Gap, Gap { end: u.arbitrary()?, indexes });
+    round!(Gap, Gap { end: u.arbitrary()?, indexes, log_number: u.arbitrary()? });
     let truncations = (0..u.int_in_range(0..=3)?)
         .map(|_| Ok(TruncationAt { truncation: truncation(u)?, position: position(u)? }))
         .collect::<arbitrary::Result<Vec<_>>>()?;

@@ -397,10 +397,13 @@ impl Follow {
                 Ok(self.truncate(truncation).map(|gone| LogItem::Truncated { gone, position }))
             }
             Kind::Gap => {
-                // Nothing stands behind it in this segment, up to where what was lost ended.
-                let end = segment.gap.map_or(scan.end(), |(_, end)| end);
-                scan.resume_at(end, scan.log_number());
-                self.at = Position::new(segment.number, end);
+                if let Some((_, end)) = segment.gap.filter(|(from, _)| *from == scanned.start) {
+                    // Nothing stands behind it in this segment, up to where what was lost ended.
+                    scan.resume_at(end, scan.log_number());
+                    self.at = Position::new(segment.number, end);
+                } else if !segment.begins_gap(scanned.start) {
+                    return Ok(None);
+                }
                 Err(Error::Lost { segment: position.segment() })
             }
             _ => Ok(None),

@@ -162,35 +162,69 @@ impl Resume {
     }
 }
 
-/// `[end, first, last]`: the bytes up to `end` are lost, and with them indexes between `first` and `last`, which are
-/// nil where that is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Bytes that are lost, `[end, first, last, log number]`. What stands at the end may be left out; what is not there is
+/// nil, and a `last` that is left out is `first`. A `first` that is true stands for any index. Zeros may follow, and a
+/// payload of nothing but zeros says nothing.
+///
+/// There are two kinds. One that names its end stands for the rest of its segment: the log once reached up to there, and
+/// nothing follows in the file. One that does not covers the bytes of its own record, which repair has made as long as
+/// what was lost: records follow behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gap {
-    /// The offset up to which the log once reached in this segment.
-    pub end: u32,
+    /// The offset up to which the log once reached in this segment; none where the gap ends with its record.
+    pub end: Option<u32>,
     /// The first and last index that may have stood there.
     pub indexes: Option<(u64, u64)>,
+    /// The log number in force behind it, where the resume record that brought it is lost.
+    pub log_number: Option<u32>,
 }
 
 impl Gap {
-    /// Appends the payload.
+    /// Appends the payload; of one that ends with its record as short as it can be, for it has to fit.
     pub fn encode(self, out: &mut Vec<u8>) {
-        put!(write_array_len(out, 3));
-        put!(write_uint(out, self.end.into()));
-        for index in [self.indexes.map(|i| i.0), self.indexes.map(|i| i.1)] {
-            put_option(out, index);
+        let is_any = self.end.is_none() && self.indexes == Some(Self::ANY);
+        let (first, last) = self.indexes.filter(|_| !is_any).unzip();
+        let (end, log_number) = (self.end.map(u64::from), self.log_number.map(u64::from));
+        let count = match (end, first, last, log_number) {
+            (None, None, None, None) if !is_any => return,
+            (.., Some(_)) => 4,
+            (None, first, last, None) if first == last => 2,
+            _ => 3,
+        };
+        put!(write_array_len(out, count));
+        put_option(out, end);
+        if is_any {
+            put!(rmp::encode::write_bool(out, true));
+        } else {
+            put_option(out, first);
         }
+        [last, log_number].into_iter().take(count as usize - 2).for_each(|field| put_option(out, field));
     }
+
+    /// Any index may have stood there.
+    pub const ANY: (u64, u64) = (0, u64::MAX);
 
     /// Reads a payload.
     pub fn decode(payload: &[u8]) -> Parsed<'_, Self> {
         let malformed = Malformed("gap");
+        if payload.first().is_none_or(|byte| *byte == 0) {
+            return Ok(Gap::default());
+        }
+        let narrow = |number: u64| u32::try_from(number).map_err(|_| malformed);
         let mut rest = payload;
-        array(&mut rest, 3, malformed)?;
-        let end = u32(&mut rest, malformed)?;
-        let first = option(&mut rest, malformed)?;
-        let last = option(&mut rest, malformed)?;
-        Ok(Gap { end, indexes: first.zip(last) })
+        let count = array(&mut rest, 1, malformed)?;
+        let end = option(&mut rest, malformed)?;
+        let is_any = count > 1 && rest.first() == Some(&Marker::True.to_u8());
+        if is_any {
+            rest = rest.split_at_checked(1).ok_or(malformed)?.1;
+        }
+        let mut field = |is_there: bool| if is_there { option(&mut rest, malformed) } else { Ok(None) };
+        let first = field(count > 1 && !is_any)?;
+        let (last, log_number) = (field(count > 2)?, field(count > 3)?);
+        let (first, last) =
+            if is_any { (Some(0), Some(u64::MAX)) } else { (first, last.or(first.filter(|_| count < 3))) };
+        let (end, log_number) = (end.map(narrow).transpose()?, log_number.map(narrow).transpose()?);
+        Ok(Gap { end, indexes: first.zip(last), log_number })
     }
 }
 

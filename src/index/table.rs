@@ -217,6 +217,8 @@ struct Span {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LostRange {
     pub(crate) segment: u32,
+    /// Where in it that part ends.
+    end: u32,
     pub(crate) first: u64,
     pub(crate) last: u64,
     /// What truncations behind it have left: nobody misses the rest.
@@ -224,8 +226,14 @@ pub(crate) struct LostRange {
 }
 
 impl LostRange {
-    pub(crate) const fn new(segment: u32, first: u64, last: u64, clip: Clip) -> Self {
-        LostRange { segment, first, last, clip }
+    /// Of a part that ends at `end`.
+    pub(crate) const fn new(end: Position, (first, last): (u64, u64), clip: Clip) -> Self {
+        LostRange { segment: end.segment_number(), end: end.offset32(), first, last, clip }
+    }
+
+    /// Whether all of that part stood before `position`.
+    pub(crate) fn is_before(&self, position: Position) -> bool {
+        Position::new(self.segment, self.end) <= position
     }
 
     pub(crate) fn truncate(&mut self, truncation: Truncation) {

@@ -199,7 +199,7 @@ impl Contents {
             return true;
         }
         let mut lost = self.lost.iter().filter(|range| range.segment == row.number()).peekable();
-        let is_whole = row.segment.gap.is_none() && !salvages;
+        let is_whole = !row.segment.has_gaps() && !salvages;
         let is_told = is_whole || lost.peek().is_some();
         let is_hidden = |range: &LostRange| range.last < row.clip.lo || range.first > row.clip.hi;
         is_told && row.count() == 0 && lost.all(is_hidden)
@@ -214,7 +214,7 @@ impl Contents {
         };
         self.hidden = last.clip;
         // What truncations have emptied was not removed by retention.
-        let is_removed = self.rows[..count].iter().any(|row| row.count() != 0 || row.segment.gap.is_some());
+        let is_removed = self.rows[..count].iter().any(|row| row.count() != 0 || row.segment.has_gaps());
         if is_removed || self.state.order != IndexOrder::Any {
             self.state = raised_floor(self.state, first.segment.stamp.state.next, self.hidden);
         }
@@ -345,10 +345,24 @@ impl Contents {
         let number = at.position.segment_number();
         let earlier = self.rows.partition_point(|row| row.number() < number);
         truncate_rows(&mut self.rows[..earlier], at.truncation);
-        self.hide(at.truncation);
+        self.hidden.truncate(at.truncation);
+        let before = self.lost.iter_mut().filter(|range| range.is_before(at.position));
+        before.for_each(|range| range.truncate(at.truncation));
         if self.rows.get(earlier).is_some_and(|row| row.number() == number) {
             self.tmp.truncate_before(at.position.offset32(), clip);
         }
+    }
+
+    /// Where truncations may be lost in the last segment so far, and the next head stamp says what the log had come to: no
+    /// entry stands at its next index or above, and none below its floor. What was lost may have stood anywhere.
+    pub(crate) fn end_at(&mut self, state: &State) {
+        let after = match state.next {
+            Next::At(0) => Some(Truncation::Reset(0)),
+            Next::At(next) => Some(Truncation::After(next - 1)),
+            Next::Unset | Next::Exhausted => None,
+        };
+        let truncations = after.into_iter().chain([Truncation::Before(state.floor)]);
+        truncations.for_each(|truncation| truncate_rows(&mut self.rows, truncation));
     }
 
     /// Whether an entry of `index` may be written.

@@ -78,6 +78,9 @@ pub(crate) struct Judgement {
     pub(crate) lost_end: Option<LostRange>,
     /// Where the log stood before each segment that cannot be used.
     pub(crate) holes: Vec<HoleStart>,
+    /// Indexes that came again, because what had freed them is lost: the segment of the older entry, and where the later
+    /// one stands.
+    pub(crate) again: Vec<(u64, u32, Position)>,
     /// The position up to which the last watermark of the last segment reaches.
     pub(crate) marked: Position,
 }
@@ -128,7 +131,7 @@ impl HoleStart {
     fn replacement_end(&self) -> u32 {
         let (mut stamp, mut gap) = (Vec::new(), Vec::new());
         self.stamp(Position::new(u32::MAX, u32::MAX), u64::MAX).encode(&mut stamp);
-        Gap { end: u32::MAX, indexes: Some((u64::MAX, u64::MAX)) }.encode(&mut gap);
+        Gap { end: Some(u32::MAX), indexes: Some((u64::MAX - 1, u64::MAX)), log_number: None }.encode(&mut gap);
         let framer = Framer { checksum: Checksum::Crc64, log_number: 0 };
         let end = [stamp, gap].iter().fold(DATA_START.into(), |end, payload| framer.end(end, payload.len() as u64));
         u32::try_from(end).unwrap_or(u32::MAX)
@@ -174,6 +177,7 @@ pub(crate) fn judge(
         dropped: Vec::new(),
         lost_end: None,
         holes: Vec::new(),
+        again: Vec::new(),
         marked: Position::ZERO,
     };
     let sealed = survey.manifest.map(|manifest| manifest.sealed);
@@ -184,7 +188,8 @@ pub(crate) fn judge(
     {
         let segment = judge.report.damage[open.place].segment as u32;
         let first = open.before.map_or(Some(0), |before| before.checked_add(1));
-        judge.out.lost_end = first.map(|first| LostRange::new(segment, first, u64::MAX, open.clip));
+        let end = Position::new(segment, u32::MAX);
+        judge.out.lost_end = first.map(|first| LostRange::new(end, (first, u64::MAX), open.clip));
     }
     Ok(judge.out)
 }
@@ -288,7 +293,8 @@ impl Judge<'_> {
         if first <= last {
             let damage = &mut self.report.damage[place];
             damage.indexes = Some((first, last));
-            self.out.contents.lost.push(LostRange::new(damage.segment as u32, first, last, clip));
+            let end = Position::new(damage.segment as u32, damage.bytes.1 as u32);
+            self.out.contents.lost.push(LostRange::new(end, (first, last), clip));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    Bad, EntryRecord, Gap, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
+    Bad, EntryRecord, Framer, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
     decode_watermark,
 };
 use crate::index::{Clip, LostRange};
@@ -13,10 +13,10 @@ use crate::log::{Journal, Op};
 use crate::options::IndexOrder;
 use crate::position::Position;
 use crate::segment::{
-    DATA_START, Evidence, Scan, Scanned, Seen, Segment, Stop, Window, evidence, next_fragment, read_footer,
-    read_summary,
+    Evidence, Scan, Scanned, Seen, Segment, Stop, Window, evidence, next_fragment, read_footer, read_summary,
 };
 
+use super::gap::FoundGap;
 use super::judge::{Judge, OnDamage, ScannedSegment};
 use super::report::Damage;
 use super::survey::Member;
@@ -44,8 +44,8 @@ impl Around<'_> {
 /// What a segment was found to hold.
 struct Records {
     stop: Stop,
-    /// The gap that stands for the rest of it, and where.
-    gap: Option<(u32, Gap)>,
+    /// Where the rest of it is lost: from and up to.
+    gap: Option<(u32, u32)>,
     has_records: bool,
 }
 
@@ -55,10 +55,11 @@ impl Judge<'_> {
         self.out.contents.adopt_stamp(&member.stamp);
         self.out.marked = member.stamp.durable;
         if let Some(before) = member.stamp.predecessor
-            && self.is_damaged(before.number)
+            && (self.is_damaged(before.number) || self.has_inner_gaps(before.number))
         {
             let truncations = &member.stamp.truncations;
             truncations.iter().for_each(|at| self.out.contents.truncate_again(*at));
+            self.out.contents.end_at(&member.stamp.state);
         }
         let is_durable = |end: Predecessor| self.out.durable >= Position::new(member.number, end.end);
         let was_durable = around.known_end.is_some_and(is_durable);
@@ -84,24 +85,31 @@ impl Judge<'_> {
         if let Some((first, _)) = trailer.indexes {
             self.bound_damage(first);
         }
-        let segment = self.segment(&member, footer.resumes.clone(), None);
+        let mut segment = self.segment(&member);
+        segment.resumes.clone_from(&footer.resumes);
         segment.last_write_ms.store(trailer.last_write_ms, Ordering::Relaxed);
-        self.out.contents.adopt_sealed(segment, trailer, footer, end.end);
+        self.out.contents.adopt_sealed(Arc::new(segment), trailer, footer, end.end);
         self.out.end = Some(end);
     }
 
-    fn segment(&self, member: &Member, resumes: Vec<(u32, u32)>, gap: Option<(u32, u32)>) -> Arc<Segment> {
+    /// Whether records are lost in a segment that was read, truncations perhaps among them.
+    fn has_inner_gaps(&self, number: u32) -> bool {
+        let scanned = self.out.scanned.last().filter(|last| last.member.number == number);
+        scanned.is_some_and(|last| !last.segment.inner_gaps.is_empty())
+    }
+
+    fn segment(&self, member: &Member) -> Segment {
         let files = self.dir.files.clone();
         let mut segment = Segment::new(files, member.path.clone(), member.header, member.stamp.clone(), None);
-        (segment.stamp_end, segment.resumes, segment.gap) = (member.stamp_end, resumes, gap);
-        Arc::new(segment)
+        segment.stamp_end = member.stamp_end;
+        segment
     }
 
     /// Reads a segment record by record and judges where it ends.
     fn scan(&mut self, member: Member, around: Around<'_>) -> Result<bool> {
         let number = member.number;
-        let placeholder = self.segment(&member, Vec::new(), None);
-        let journal = self.out.contents.begin_segment(placeholder, None);
+        let placeholder = self.segment(&member);
+        let journal = self.out.contents.begin_segment(Arc::new(placeholder), None);
         if let Some(last) = self.out.scanned.last_mut() {
             last.journal = journal;
         }
@@ -110,22 +118,21 @@ impl Judge<'_> {
         let (physical_end, log_number, last_fragment) = (scan.end(), scan.log_number(), scan.last_fragment());
         self.report.scanned_bytes += u64::from(physical_end);
         let end = match gap {
-            Some((_, gap)) => gap.end,
+            Some((_, end)) => end,
             None if stop == Stop::Limit => around.limit(),
             None => physical_end,
         };
         self.out.end = Some(Predecessor { number, log_number, end });
-        let resumes = std::mem::take(&mut scan.resumes);
+        let (resumes, inner_gaps) = (std::mem::take(&mut scan.resumes), std::mem::take(&mut scan.gaps));
         let here = Behind::new(&mut scan.into_window(), &member, physical_end, stop)?;
         let (goes_on, ends_clean) = self.judge_end(&member, &around, end, stop, &here)?;
-        if around.was_sealed && !here.is_sealed {
+        // What repair has mended has none.
+        if around.was_sealed && !here.is_sealed && inner_gaps.is_empty() {
             self.report.footers_missing.push(number.into());
         }
-        let lost = gap.map(|(from, gap)| {
-            self.note_gap(&member, from, gap);
-            (from, gap.end)
-        });
-        let segment = self.segment(&member, resumes, lost);
+        let mut segment = self.segment(&member);
+        (segment.resumes, segment.gap, segment.inner_gaps) = (resumes, gap, inner_gaps);
+        let (has_gaps, segment) = (segment.has_gaps(), Arc::new(segment));
         // Where nothing says when it was last written to, it counts as new: retention by age must not be early.
         segment.last_write_ms.store(here.last_write_ms.unwrap_or_else(|| self.dir.now_ms()), Ordering::Relaxed);
         let closed = goes_on.then_some(self.out.end.map_or(end, |e| e.end));
@@ -139,7 +146,7 @@ impl Judge<'_> {
             last_fragment,
             tmp,
             journal: Journal::default(),
-            has_footer_piece: here.found.footer || gap.is_some(),
+            has_footer_piece: here.found.footer || has_gaps,
             has_records,
             ends_clean,
             was_sealed: around.was_sealed,
@@ -151,27 +158,38 @@ impl Judge<'_> {
     /// Applies every batch up to the end of the segment, or to what cannot be read.
     fn read_records(&mut self, scan: &mut Scan, member: &Member, around: &Around<'_>) -> Result<Records> {
         let are_keys_indexed = self.out.contents.tmp.keys().is_some();
+        let framer = Framer { checksum: member.header.checksum, log_number: member.header.log_number };
         let mut batch = Vec::new();
         let mut has_records = false;
         loop {
             batch.clear();
             match scan.walk_batch(around.limit(), |seen| batch.push(Told::new(&seen, are_keys_indexed)))? {
                 None => {
-                    let mut gap = None;
+                    let mut rest = None;
                     for told in &batch {
-                        has_records |= self.apply(member, told)?;
+                        match self.apply(member, told) {
+                            // Its checksum is right, and it makes no sense: damage from before it was written.
+                            Err(Error::Damaged { at, reason, .. }) if self.rules.on_damage == OnDamage::Continue => {
+                                self.malformed(member, at, reason);
+                                continue;
+                            }
+                            applied => has_records |= applied?,
+                        }
                         if let Told::Record(scanned) = told
                             && scanned.record.kind == Kind::Gap
                         {
-                            let at = scanned.start;
-                            // The log goes on behind it, and never in a header.
-                            let found = Gap::decode(&scanned.payload).ok().filter(|gap| gap.end >= DATA_START);
-                            let malformed = || Error::damaged(&member.path, at.into(), "malformed gap");
-                            gap = Some((at, found.ok_or_else(malformed)?));
+                            let found = FoundGap::new(member, scanned, framer)?;
+                            if found.is_rest {
+                                rest = Some(found);
+                            } else {
+                                self.note_gap(member, found);
+                            }
                         }
                     }
-                    if gap.is_some() {
-                        return Ok(Records { stop: Stop::Limit, gap, has_records });
+                    // The truncations in its batch had taken effect before what is lost was written.
+                    if let Some(found) = rest {
+                        self.note_gap(member, found);
+                        return Ok(Records { stop: Stop::Limit, gap: Some((found.from, found.to)), has_records });
                     }
                 }
                 Some(Stop::Bad { at, why: Bad::Unknown(kind) }) => {
@@ -295,15 +313,28 @@ impl Judge<'_> {
         Ok(true)
     }
 
-    fn note_gap(&mut self, member: &Member, from: u32, gap: Gap) {
-        if let Some((first, last)) = gap.indexes {
-            self.out.contents.lost.push(LostRange::new(member.number, first, last, Clip::ALL));
+    fn malformed(&mut self, member: &Member, at: u64, reason: String) {
+        let (path, segment) = (member.path.clone(), member.number.into());
+        self.damaged(Damage { path, segment, bytes: (at, at), indexes: None, reason, is_missing: false });
+    }
+
+    /// Notes what was given up by an earlier repair.
+    fn note_gap(&mut self, member: &Member, found: FoundGap) {
+        let end = Position::new(member.number, found.to);
+        self.out.contents.lost.extend(found.indexes.map(|indexes| LostRange::new(end, indexes, Clip::ALL)));
+        if let Some(last) = self.report.gaps.last_mut()
+            && (last.segment, last.bytes.1) == (member.number.into(), found.from.into())
+            && found.indexes.is_none()
+        {
+            // A long one is several records.
+            last.bytes.1 = found.to.into();
+            return;
         }
         self.report.gaps.push(Damage {
             path: member.path.clone(),
             segment: member.number.into(),
-            bytes: (from.into(), gap.end.into()),
-            indexes: gap.indexes,
+            bytes: (found.from.into(), found.to.into()),
+            indexes: found.indexes,
             reason: "given up by an earlier repair".to_owned(),
             is_missing: false,
         });
@@ -362,6 +393,11 @@ impl Judge<'_> {
     /// An index that comes again says that a truncation freed it, and that this is lost: what had it before is older. In a
     /// log whose indexes rise, what stood above it was gone, too.
     fn free(&mut self, index: u64, position: Position) {
+        // A log that lost nothing has no two; in any order most of these are merely late.
+        if self.report.is_damaged() || !self.report.gaps.is_empty() {
+            let older = self.out.contents.rows().iter().rev().find(|row| row.find(index).is_some());
+            self.out.again.extend(older.map(|older| (index, older.number(), position)));
+        }
         if self.out.contents.state.order != IndexOrder::Any {
             let truncation = index.checked_sub(1).map_or(Truncation::Reset(0), Truncation::After);
             self.apply_op(Op::Truncate(truncation), &[], position);

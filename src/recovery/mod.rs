@@ -4,6 +4,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used)]
 
+mod gap;
 mod judge;
 mod member;
 mod report;
@@ -27,7 +28,7 @@ use survey::{Survey, survey};
 
 pub(crate) use judge::{Judgement, OnDamage, Rules};
 pub use report::{Damage, RecoveryReport, TornTail};
-pub(crate) use survey::Link;
+pub(crate) use survey::{Link, Member};
 pub(crate) use tailer::open_read_only;
 
 /// An open log, and the lock that keeps others out.
@@ -97,7 +98,12 @@ pub(crate) fn look(
     let mut known = Position::ZERO;
     loop {
         let survey = survey(dir, known)?;
-        let judgement = judge(dir, survey.clone(), Contents::new(options), rules, report)?;
+        let mut contents = Contents::new(options);
+        // Where the first head stamp is lost, every other one tells the order of indexes.
+        if let Some(stamp) = survey.chain.iter().find_map(Link::stamp) {
+            contents.state.order = stamp.state.order;
+        }
+        let judgement = judge(dir, survey.clone(), contents, rules, report)?;
         let last = survey.chain.last().map_or(0, Link::number);
         // Watermarks in a file without a head stamp say that it was acknowledged: it is no spare, but damaged.
         if judgement.durable.segment_number() <= last || judgement.durable <= known {

@@ -153,7 +153,7 @@ fn remove(dir: &Dir, log_id: u128, numbers: &[u32]) -> Result<()> {
 /// Step 3 for a segment that takes no more records: write back and sync what was not known to be durable.
 fn keep(dir: &Dir, scanned: &ScannedSegment, durable: Position, report: &mut RecoveryReport) -> Result<()> {
     let from = kept_from(scanned, durable);
-    if from >= scanned.end || scanned.segment.gap.is_some() {
+    if from >= scanned.end || scanned.segment.has_gaps() {
         return Ok(());
     }
     let file = open(dir, &scanned.member.path)?;
@@ -189,7 +189,7 @@ fn queue_unsealed(dir: &Dir, scanned: Vec<ScannedSegment>, writer: &mut Writer) 
 
 fn queue(dir: &Dir, scanned: ScannedSegment, writer: &mut Writer) -> Result<()> {
     // A sealed file whose footer is damaged is not changed: its index stays in memory.
-    if scanned.was_sealed || scanned.is_damaged || scanned.segment.gap.is_some() {
+    if scanned.was_sealed || scanned.is_damaged || scanned.segment.has_gaps() {
         return Ok(());
     }
     let file = open(dir, &scanned.member.path)?;
@@ -218,8 +218,8 @@ fn end_in(
 ) -> Result<()> {
     let path = last.member.path.clone();
     let file = open(dir, &path)?;
-    // A gap segment was durable before it replaced another, and its end is not where its bytes end.
-    let from = if last.segment.gap.is_some() { last.end } else { kept_from(&last, durable).min(last.end) };
+    // What repair puts in the place of a segment was durable before, and its end may not be where its bytes end.
+    let from = if last.segment.has_gaps() { last.end } else { kept_from(&last, durable).min(last.end) };
     report.written_back_bytes += write_kept(dir, &file, &last, from)?;
     // What was read as zeros need not be zeros on the disk, of which more is seen now.
     let is_left_alone = last.ends_clean && (last.has_footer_piece || last.is_damaged);

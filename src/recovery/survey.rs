@@ -38,6 +38,13 @@ pub(crate) enum Link {
 }
 
 impl Link {
+    pub(crate) fn stamp(&self) -> Option<&HeadStamp> {
+        match self {
+            Link::Member(member) => Some(&member.stamp),
+            Link::Hole { .. } => None,
+        }
+    }
+
     pub(crate) fn number(&self) -> u32 {
         match self {
             Link::Member(member) => member.number,

@@ -137,9 +137,8 @@ impl State {
         let tail = end.map_or(Position::ZERO, |end| Position::new(end.number, end.end));
         // A footer would hide what is known to be lost.
         let is_damaged = |number| scanned.iter().any(|scanned| scanned.is_damaged && scanned.member.number == number);
-        let is_unsealed = |row: &&Row| {
-            matches!(row.indexes, Indexes::Tmp(_)) && row.segment.gap.is_none() && !is_damaged(row.number())
-        };
+        let is_unsealed =
+            |row: &&Row| matches!(row.indexes, Indexes::Tmp(_)) && !row.segment.has_gaps() && !is_damaged(row.number());
         let unsealed = contents.rows().iter().filter(is_unsealed);
         let unsealed = unsealed.filter_map(|row| Some((row.number(), row.end?))).collect();
         contents.publish_rows();

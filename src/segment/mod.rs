@@ -54,8 +54,10 @@ pub(crate) struct Segment {
     pub(crate) stamp_end: u32,
     /// Resume records and the log numbers they put in force, by offset; fixed once the segment takes records.
     pub(crate) resumes: Vec<(u32, u32)>,
-    /// Where bytes stand in for a range that was lost: the range.
+    /// Where the rest of the segment is lost: from and up to.
     pub(crate) gap: Option<(u32, u32)>,
+    /// Where records stand for lost bytes among others: from and up to, ascending.
+    pub(crate) inner_gaps: Vec<(u32, u32)>,
     /// The writer places nothing at or above it; only above it space is made ready.
     pub(crate) prepared: AtomicU64,
     /// The time of the last write in milliseconds since 1970, as the keeper saw it.
@@ -117,6 +119,7 @@ impl Segment {
             stamp_end: DATA_START,
             resumes: Vec::new(),
             gap: None,
+            inner_gaps: Vec::new(),
             prepared: AtomicU64::new(0),
             last_write_ms,
             files,
@@ -133,9 +136,22 @@ impl Segment {
     pub(crate) fn with_file(&self, own: Arc<dyn File>) -> Self {
         let files = self.files.clone();
         let mut segment = Segment::new(files, self.path.clone(), self.header, self.stamp.clone(), Some(own));
-        (segment.stamp_end, segment.resumes, segment.gap) = (self.stamp_end, self.resumes.clone(), self.gap);
+        (segment.stamp_end, segment.resumes) = (self.stamp_end, self.resumes.clone());
+        (segment.gap, segment.inner_gaps) = (self.gap, self.inner_gaps.clone());
         segment.last_write_ms = self.last_write_ms.load(Ordering::Relaxed).into();
         segment
+    }
+
+    /// Whether a repair has given up a part of it. Such a segment takes no more records, and no footer: that would hide
+    /// from the next open what is lost.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.gap.is_some() || !self.inner_gaps.is_empty()
+    }
+
+    /// Whether the gap record at `offset` is to be told of: a long gap is several records, and told once.
+    pub(crate) fn begins_gap(&self, offset: u32) -> bool {
+        let is_inner = self.inner_gaps.binary_search_by_key(&offset, |(from, _)| *from).is_ok();
+        is_inner || self.gap.is_some_and(|(from, _)| from == offset)
     }
 
     /// The file, for reading.

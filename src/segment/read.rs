@@ -124,10 +124,13 @@ impl Segment {
     /// # Errors
     /// [`Error::Lost`] where bytes stand in for what was lost.
     pub(crate) fn check_gap(&self, offset: u32) -> Result<()> {
-        match self.gap {
-            Some((from, to)) if (from..to).contains(&offset) => Err(Error::Lost { segment: self.number.into() }),
-            _ => Ok(()),
+        let is_in = |(from, to): (u32, u32)| (from..to).contains(&offset);
+        let before = self.inner_gaps.partition_point(|(from, _)| *from <= offset);
+        let inner = before.checked_sub(1).map(|place| self.inner_gaps[place]);
+        if self.gap.is_some_and(is_in) || inner.is_some_and(is_in) {
+            return Err(Error::Lost { segment: self.number.into() });
         }
+        Ok(())
     }
 
     /// Reads the record at `offset` into the buffer with one positioned read of `guess` bytes, and more only where it is

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    BLOCK_BYTES, Bad, Expect, Fragment, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest,
+    BLOCK_BYTES, Bad, Expect, Fragment, Gap, HEADER_BYTES, Header, Kind, Part, RecordType, Resume, block_rest,
     read_fragment, read_whole,
 };
 use crate::fs::File;
@@ -173,6 +173,13 @@ pub(crate) enum Stop {
     Bad { at: u32, why: Bad },
 }
 
+/// What a record changes for how those behind it are read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Brought {
+    log_number: Option<u32>,
+    is_inner_gap: bool,
+}
+
 /// Walks over the records of a segment. Batches come whole or not at all.
 pub(crate) struct Scan {
     window: Window,
@@ -182,8 +189,10 @@ pub(crate) struct Scan {
     end: u32,
     /// The last fragment of the last whole batch: where it stands, and its checksum.
     last_fragment: (u32, u64),
-    /// Log numbers that came into force, by the offset of their resume record.
+    /// Log numbers that came into force, by the offset of their resume record, or of the gap in its place.
     pub(crate) resumes: Vec<(u32, u32)>,
+    /// Records that stand for lost bytes among others, from and up to.
+    pub(crate) gaps: Vec<(u32, u32)>,
     /// Zeros end it without a look at how far they reach.
     is_growing: bool,
     /// The next batch need not be there from its beginning.
@@ -200,6 +209,7 @@ impl Scan {
             end: HEADER_BYTES,
             last_fragment: (0, 0),
             resumes: Vec::new(),
+            gaps: Vec::new(),
             is_growing: false,
             is_rejoined: false,
         }
@@ -290,14 +300,23 @@ impl Scan {
                 return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
             }
             let start = seen.start;
-            let resumed = (record.kind == Kind::Resume).then(|| self.resumed(seen.payload));
-            if let Some(None) = resumed {
+            let brought = match record.kind {
+                Kind::Resume | Kind::Gap => self.brought_by(record.kind, seen.payload),
+                _ => Some(Brought::default()),
+            };
+            let Some(Brought { log_number, is_inner_gap }) = brought else {
                 return Ok(Some(Stop::Bad { at, why: Bad::Sequence }));
-            }
+            };
             see(seen);
-            if let Some(log_number) = resumed.flatten() {
+            if let Some(log_number) = log_number {
                 self.log_number = log_number;
                 self.resumes.push((start, log_number));
+            }
+            match self.gaps.last_mut() {
+                // A long one is several records.
+                Some((_, to)) if is_inner_gap && *to == start => *to = end,
+                _ if is_inner_gap => self.gaps.push((start, end)),
+                _ => {}
             }
             (at, is_first) = (end, false);
             if record.ends {
@@ -307,10 +326,17 @@ impl Scan {
         }
     }
 
-    /// The log number that comes into force behind this resume record, if it may.
-    fn resumed(&self, payload: &[u8]) -> Option<u32> {
-        let Resume { before, next } = Resume::decode(payload).ok()?;
-        (before == self.log_number && next >> 16 == self.header.log_number >> 16).then_some(next)
+    /// What a resume or gap record changes for the records behind it, if it may.
+    fn brought_by(&self, kind: Kind, payload: &[u8]) -> Option<Brought> {
+        let is_own = |number: u32| number >> 16 == self.header.log_number >> 16;
+        if kind == Kind::Resume {
+            let Resume { before, next } = Resume::decode(payload).ok()?;
+            let may_follow = before == self.log_number && is_own(next);
+            return may_follow.then_some(Brought { log_number: Some(next), is_inner_gap: false });
+        }
+        // A malformed one is for those to judge who need what it says.
+        let Gap { end, log_number, .. } = Gap::decode(payload).unwrap_or_default();
+        log_number.is_none_or(is_own).then_some(Brought { log_number, is_inner_gap: end.is_none() })
     }
 
     /// Zeros end a segment only where nothing else follows, and only between batches.

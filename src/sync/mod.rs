@@ -19,7 +19,7 @@ pub(crate) use {
     dashmap::DashMap,
     event_listener::{Event, EventListener, Listener},
     parking_lot::{Condvar, Mutex, MutexGuard, RwLock},
-    real::{yield_until, zeros},
+    real::{in_parallel, yield_until, zeros},
     std::{sync::atomic, thread, thread_local, time::Instant},
 };
 
@@ -41,10 +41,38 @@ pub(crate) use {
     shuttle::{sync::atomic, thread_local},
 };
 
+/// The model checkers' threads do not borrow: one after the other.
+#[cfg(any(casklog_loom, casklog_shuttle))]
+pub(crate) fn in_parallel<T>(_threads: usize, count: usize, each: impl Fn(usize) -> T) -> Vec<T> {
+    (0..count).map(each).collect()
+}
+
 #[cfg(not(any(casklog_loom, casklog_shuttle)))]
 mod real {
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use std::thread;
     use std::time::{Duration, Instant};
+
+    /// What `each` comes to for `0..count`, in this order, on so many threads at most, the caller's among them. With fewer
+    /// where the system has no more.
+    pub(crate) fn in_parallel<T: Send>(threads: usize, count: usize, each: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count);
+            std::iter::from_fn(take).map(|number| (number, each(number))).collect::<Vec<_>>()
+        };
+        let mut all = thread::scope(|scope| {
+            let others = 1..threads.min(count);
+            let others: Vec<_> = others.filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+            let mut all = work();
+            for other in others {
+                all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            all
+        });
+        all.sort_unstable_by_key(|(number, _)| *number);
+        all.into_iter().map(|(_, value)| value).collect()
+    }
 
     /// Zeroed memory comes untouched from the allocator, so that much of it costs nothing until it is used.
     pub(crate) fn zeros(count: usize) -> Box<[AtomicU32]> {
@@ -57,5 +85,19 @@ mod real {
         while !is_ready() && start.elapsed() < limit {
             std::thread::yield_now();
         }
+    }
+}
+
+#[cfg(all(test, not(any(casklog_loom, casklog_shuttle))))]
+mod tests {
+    use super::in_parallel;
+
+    #[test]
+    fn what_is_done_in_parallel_comes_back_in_order_and_each_once() {
+        for (threads, count) in [(1, 0), (8, 0), (1, 5), (3, 2), (4, 1000)] {
+            assert_eq!(in_parallel(threads, count, |number| number), (0..count).collect::<Vec<_>>());
+        }
+        let panicked = std::panic::catch_unwind(|| in_parallel(3, 9, |number| assert_ne!(number, 7)));
+        assert!(panicked.is_err(), "a panic is the caller's");
     }
 }

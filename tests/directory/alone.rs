@@ -10,6 +10,7 @@ use crate::by_force::{append, recovers};
 use crate::faults::{Fault, of_files, of_strangers};
 use crate::figures::{number, record};
 use crate::logs::{Kind, Logs, each, file, files, segment};
+use crate::mended::repairs;
 use crate::support::damage::{MODES, copy};
 
 /// Whether the faults took what alone could say that something is gone: without a manifest nobody knows where the log
@@ -47,6 +48,7 @@ fn case(logs: &Logs, faults: &[&Fault]) {
     let blocks = faults.iter().any(|fault| fault.blocks);
     let is_another = faults.iter().any(|fault| fault.replaces);
     recovers(logs, &fs, &words, (!is_another).then_some(undecidable || is_end_lost(logs, faults)), blocks);
+    repairs(logs, &fs, &words, None, blocks);
 }
 
 /// A reader shows nothing that is wrong, and changes nothing.

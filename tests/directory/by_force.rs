@@ -8,6 +8,7 @@ use casklog::{Error, RecoveryMode, Store};
 
 use crate::figures::record;
 use crate::logs::{DIR, Kind, Logs, each, files, segment};
+use crate::mended::repairs;
 use crate::support::damage::copy;
 use crate::support::model::{Item, Numbers};
 
@@ -125,6 +126,9 @@ fn r30_a_damaged_log_is_had_back_by_force_and_by_salvage() {
             let (last, end) = (segment(logs.last), logs.end(logs.last));
             let undecidable = kind != Kind::Closed && *path == last && (*what != "flip" || *at as u64 + 60 > end);
             recovers(&logs, &fs, &words, Some(undecidable), false);
+            let damaged = if *what == "cut" { *at..usize::MAX } else { *at..at + length };
+            let is_known = !undecidable && (kind == Kind::Closed || *path != last);
+            repairs(&logs, &fs, &words, is_known.then_some((path, damaged)), false);
             salvages(&logs, &fs, &words);
         });
         count += all.len() as u64;

@@ -36,7 +36,7 @@ pub(super) enum Record {
     Watermark(Position),
     Head(Head),
     Resume { before: u64, next: u64 },
-    Gap { end: u64 },
+    Gap { end: Option<u64>, number: Option<u64> },
     Skipped,
     Malformed,
 }
@@ -119,7 +119,13 @@ impl<'a> Segment<'a> {
                     }
                     number = next as u32;
                 }
-                Record::Gap { end } => gap = Some(end),
+                Record::Gap { end, number: behind } => {
+                    if behind.is_some_and(|behind| behind >> 16 != u64::from(number) >> 16) {
+                        break;
+                    }
+                    number = behind.map_or(number, |behind| behind as u32);
+                    gap = end.or(gap);
+                }
                 Record::Watermark(w) => found.w = found.w.max(w),
                 _ => {}
             }
@@ -215,7 +221,10 @@ fn parse(laid: &Laid) -> Option<Record> {
     if kind >= 12 {
         return Some(Record::Skipped);
     }
-    let least = *[0, 3, 2, 2, 2, 2, 6, 2, 3].get(usize::from(kind))?;
+    if kind == 8 && laid.payload.first().is_none_or(|byte| *byte == 0) {
+        return Some(Record::Gap { end: None, number: None });
+    }
+    let least = *[0, 3, 2, 2, 2, 2, 6, 2, 1].get(usize::from(kind))?;
     let count = pack.array().filter(|count| *count >= least)?;
     Some(match kind {
         1 => {
@@ -233,7 +242,18 @@ fn parse(laid: &Laid) -> Option<Record> {
         5 => Record::Watermark((pack.number()?, pack.number()?)),
         6 => Record::Head(head(pack)?),
         7 => Record::Resume { before: pack.number()?, next: pack.number()? },
-        8 => Record::Gap { end: pack.number()? },
+        8 => {
+            let mut field = |place| match place < count {
+                true if place == 1 && pack.0.first() == Some(&0xc3) => {
+                    pack.0 = &pack.0[1..];
+                    Some(None)
+                }
+                true if !pack.nil() => pack.number().map(Some),
+                _ => Some(None),
+            };
+            let (end, _, _, number) = (field(0)?, field(1)?, field(2)?, field(3)?);
+            Record::Gap { end, number }
+        }
         _ => return None,
     })
 }

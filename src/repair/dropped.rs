@@ -9,8 +9,6 @@
 //! the quarantine folder, which is synced; the replacement is renamed over it; the directory is synced. At every moment
 //! the segment is the old one or the new one, and a rerun after a crash completes the work.
 
-#![deny(clippy::unwrap_used, clippy::expect_used)]
-
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -23,8 +21,7 @@ use crate::log::{Dir, draw_log_number};
 use crate::options::Options;
 use crate::recovery::{Judgement, Link, OnDamage, RecoveryReport, Rules, lock, look};
 
-/// No entry takes fewer bytes than a fragment header and three MessagePack objects.
-const RECORD_BYTES_MIN: u64 = 15;
+use super::mend::RECORD_BYTES_MIN;
 
 /// Drops damaged segment files from a log that is not open, so that the rest can be used.
 ///
@@ -111,15 +108,15 @@ fn pass(options: &Options, dir: &Dir) -> Result<Vec<PathBuf>> {
 }
 
 /// What stands in for a dropped segment.
-struct GapSegment {
-    header: Header,
+pub(super) struct GapSegment {
+    pub(super) header: Header,
     stamp: HeadStamp,
-    gap: Gap,
+    pub(super) gap: Gap,
     footer: Footer,
 }
 
 impl GapSegment {
-    fn new(
+    pub(super) fn new(
         options: &Options,
         dir: &Dir,
         chain: &[Link],
@@ -158,11 +155,15 @@ impl GapSegment {
             None => judgement.truncations_of(number),
         };
         let header = Header { checksum: options.checksum, log_id, number, log_number };
-        let gap = Gap { end, indexes: lost_indexes(judgement, number, damaged, &truncations, reached) };
+        let gap = Gap {
+            end: Some(end),
+            log_number: None,
+            indexes: lost_indexes(judgement, number, damaged, &truncations, reached),
+        };
         Ok(GapSegment { header, stamp, gap, footer: Footer { truncations, ..Footer::default() } })
     }
 
-    fn to_bytes(&self, now_ms: u64) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, now_ms: u64) -> Vec<u8> {
         let mut bytes = self.header.to_bytes().to_vec();
         let framer = Framer { checksum: self.header.checksum, log_number: self.header.log_number };
         let mut add = |record, encode: &dyn Fn(&mut Vec<u8>)| {
