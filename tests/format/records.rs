@@ -158,7 +158,7 @@ fn further_elements_of_an_array_are_ignored() {
         match value.kind() {
             Kind::Padding => continue,
             // What stands at its end is left out.
-            Kind::Gap if payload.first() != Some(&0x93) => continue,
+            Kind::Gap if payload.first() != Some(&0x94) => continue,
             _ => payload[0] += 2,
         }
         payload.extend_from_slice(two_more);
