@@ -4,6 +4,7 @@
 
 mod batch;
 mod cache;
+mod checkpoint;
 mod commit;
 mod entry;
 mod error;
@@ -35,6 +36,7 @@ mod sync;
 mod verify;
 
 pub use batch::Batch;
+pub use checkpoint::Checkpoint;
 pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
 pub use follow::{Follow, FollowStream};

@@ -13,7 +13,19 @@ const LAYERS: &[&[&str]] = &[
     &["cache", "index"],
     &["log"],
     &["retention", "commit", "keeper", "recovery", "repair"],
-    &["entry", "batch", "reads", "iter", "log_order", "history", "follow", "verify", "reader", "store"],
+    &[
+        "entry",
+        "batch",
+        "reads",
+        "iter",
+        "log_order",
+        "history",
+        "follow",
+        "verify",
+        "checkpoint",
+        "reader",
+        "store",
+    ],
 ];
 
 /// What the lowest layer takes from above, and why.
