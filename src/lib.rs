@@ -27,6 +27,7 @@ mod position;
 mod reader;
 mod reads;
 mod recovery;
+mod rename;
 mod repair;
 mod retention;
 mod segment;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["segment"],
     &["cache", "index"],
     &["log"],
-    &["retention", "commit", "keeper", "recovery", "repair"],
+    &["retention", "commit", "keeper", "recovery", "repair", "rename"],
     &[
         "entry",
         "batch",
