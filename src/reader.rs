@@ -56,7 +56,7 @@ impl Reader {
     }
 
     pub(crate) fn open(options: Options) -> Result<Self> {
-        let (view, report) = recovery::open_read_only(options)?;
+        let (view, report, _) = recovery::open_read_only(options)?;
         Ok(Reader::new(view, report))
     }
 

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "checkpoint",
         "reader",
         "store",
+        "rewrite",
     ],
 ];
 
