@@ -219,6 +219,28 @@ pub enum Error {
         /// What is not known.
         reason: String,
     },
+    /// A call that makes or moves this log was interrupted: its files are not all there, or not all of one time.
+    #[error("the log in {} is not complete: {what} was interrupted; run it again, it completes what it began", path.display())]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// The call, and the command for it.
+        what: String,
+    },
+    /// The directory holds a log that a checkpoint of this one would have to overwrite; nothing was changed.
+    #[error("the log in {} is no older checkpoint of this one: {reason}; choose another directory", path.display())]
+    NotACheckpoint {
+        /// The directory.
+        path: PathBuf,
+        /// What tells.
+        reason: String,
+    },
+    /// There is a log where one was to be made or moved to; nothing was changed.
+    #[error("{} is there already; choose another directory or prefix", path.display())]
+    Exists {
+        /// A file of that log.
+        path: PathBuf,
+    },
     /// Retention removed entries that were still to be read.
     #[error("the entries asked for were removed by retention; {}", first.map_or("none is left".to_owned(), |first| format!("go on from index {first}")))]
     Removed {

@@ -4,6 +4,7 @@
 
 mod batch;
 mod cache;
+mod checkpoint;
 mod commit;
 mod entry;
 mod error;
@@ -26,8 +27,10 @@ mod position;
 mod reader;
 mod reads;
 mod recovery;
+mod rename;
 mod repair;
 mod retention;
+mod rewrite;
 mod segment;
 mod stats;
 mod store;
@@ -35,6 +38,7 @@ mod sync;
 mod verify;
 
 pub use batch::Batch;
+pub use checkpoint::Checkpoint;
 pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
 pub use follow::{Follow, FollowStream};
@@ -47,6 +51,7 @@ pub use position::{Position, SEGMENT_NUMBER_MAX};
 pub use reader::{Reader, SegmentInfo};
 pub use recovery::{Damage, RecoveryReport, TornTail};
 pub use repair::{Cause, LostBytes, Repair, RepairReport, RepairedSegment, TakenAgain, UnsafeRecover};
+pub use rewrite::Rewritten;
 pub use stats::Stats;
 pub use store::{Appended, Commit, CommitFuture, Store};
 pub use verify::Verified;

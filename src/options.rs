@@ -192,6 +192,8 @@ pub struct Options {
     pub(crate) key_index: bool,
     pub(crate) key_hash_bits: u32,
     pub(crate) background: bool,
+    /// A log that is marked as unfinished is used all the same, by the call that completes it.
+    pub(crate) completes: bool,
     pub(crate) fs: Arc<dyn Fs>,
 }
 
@@ -237,6 +239,7 @@ impl Options {
             key_index: false,
             key_hash_bits: u64::BITS,
             background: true,
+            completes: false,
             fs: Arc::new(OsFs),
         }
     }

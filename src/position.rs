@@ -105,8 +105,9 @@ impl FromStr for Position {
     }
 }
 
-/// The names of one log's files: `<prefix><number>.log`, `<prefix>lock`, `<prefix>manifest`, and the folder
-/// `<prefix>quarantine` for what a repair took out.
+/// The names of one log's files: `<prefix><number>.log`, `<prefix>lock`, `<prefix>manifest`, the folder
+/// `<prefix>quarantine` for what a repair took out, `<prefix>unfinished` where a call that makes or moves the log has not
+/// come to its end, and `<prefix>checkpoint` in one that is a copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     prefix: String,
@@ -136,6 +137,21 @@ impl Names {
         format!("{}quarantine", self.prefix)
     }
 
+    /// The mark of a log that is not complete.
+    pub(crate) fn unfinished(&self) -> String {
+        format!("{}unfinished", self.prefix)
+    }
+
+    /// What the manifest said when the log was last made a copy of another.
+    pub(crate) fn checkpoint(&self) -> String {
+        format!("{}checkpoint", self.prefix)
+    }
+
+    /// The foreign name under which one of the files above is made before it is renamed into place.
+    pub(crate) fn new_name(name: &str) -> String {
+        format!("{name}.new")
+    }
+
     /// The foreign name under which a replacement for a segment is written before it is renamed into place.
     pub(crate) fn replacement(&self, number: u32) -> String {
         format!("{}{number:020}.replacement", self.prefix)
@@ -143,7 +159,16 @@ impl Names {
 
     /// The number of a segment file; `None` for every name that is not exactly one.
     pub(crate) fn parse_segment(&self, name: &OsStr) -> Option<u32> {
-        let digits = name.to_str()?.strip_prefix(&self.prefix)?.strip_suffix(".log")?;
+        self.parse(name, ".log")
+    }
+
+    /// The number of the segment that was to be replaced.
+    pub(crate) fn parse_replacement(&self, name: &OsStr) -> Option<u32> {
+        self.parse(name, ".replacement")
+    }
+
+    fn parse(&self, name: &OsStr, suffix: &str) -> Option<u32> {
+        let digits = name.to_str()?.strip_prefix(&self.prefix)?.strip_suffix(suffix)?;
         let well_formed = digits.len() == NUMBER_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
         let number = well_formed.then(|| digits.parse().ok()).flatten()?;
         (number != 0).then_some(number)

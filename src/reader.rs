@@ -1,10 +1,11 @@
 //! The reading half of a log, whoever writes to it.
 
 use std::ops::RangeBounds;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::checkpoint::{Checkpoint, checkpoint};
 use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result};
 use crate::follow::Follow;
@@ -55,7 +56,7 @@ impl Reader {
     }
 
     pub(crate) fn open(options: Options) -> Result<Self> {
-        let (view, report) = recovery::open_read_only(options)?;
+        let (view, report, _) = recovery::open_read_only(options)?;
         Ok(Reader::new(view, report))
     }
 
@@ -297,6 +298,61 @@ impl Reader {
     /// [`Error::Io`]; [`Error::Closed`]. Damage is in the outcome.
     pub fn verify(&self) -> Result<Verified> {
         verify(&self.view)
+    }
+
+    /// Makes a copy of the log in the directory `dir`, as it is durable now, while it is being written to; or brings the
+    /// copy that is there up to date.
+    ///
+    /// The copy is a log with the same prefix, identity and positions, and opens as one that was closed cleanly. It holds
+    /// all that was durable when the call began, and nothing else: [`sync`](crate::Store::sync) first where the policy does
+    /// not sync each write. Sealed segments are linked into it where both directories are in one file system, which costs
+    /// nothing but a name; else they share their space where the file system does that (`reflink`), or are copied. The
+    /// segment that is written, and the last ones before it, are copied and checked, record by record, up to what is
+    /// durable. What is linked is not read: [`verify`](Reader::verify) the copy where that matters.
+    ///
+    /// ```
+    /// # use casklog::{Options, Store};
+    /// # let (dir, copy) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    /// let store = Store::open(dir.path())?;
+    /// store.write(1, "key", "value")?;
+    /// store.checkpoint(copy.path())?;
+    /// store.write(2, "key", "not in the copy")?;
+    ///
+    /// let reader = Options::new(copy.path()).open_read_only()?;
+    /// assert_eq!(reader.len(), 1);
+    /// store.checkpoint(copy.path())?;
+    /// reader.refresh()?;
+    /// assert_eq!(reader.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Again into the same directory
+    /// Segments that the copy has are kept, new ones are added, those that retention has removed from this log are
+    /// removed. Only a copy that this call has made of this very log is touched, and only if nobody has written to it
+    /// since: anything else is [`Error::NotACheckpoint`]. Open a copy with
+    /// [`open_read_only`](crate::Options::open_read_only) if it is to be brought up to date later: a store that opens it
+    /// may have segments to seal, and then it is a log of its own.
+    ///
+    /// # Going back to a copy
+    /// It is a log like any other: open it, or make a checkpoint of it where the log is to be. A store that writes to it
+    /// changes no file that it shares with this log, nor the other way round.
+    ///
+    /// # After a crash
+    /// The older copy is there, or the newer one, or a log that is not complete: opening it is [`Error::Unfinished`], and
+    /// to make the checkpoint again completes it. While the copy is being made the older one stays as it is; it is
+    /// exchanged at the end, within milliseconds. This log is never changed. The copy is durable when the call returns.
+    ///
+    /// # Errors
+    /// [`Error::NotACheckpoint`]; [`Error::Locked`] where the copy is open for writing; [`Error::Damaged`],
+    /// [`Error::Missing`], [`Error::Lost`] where this log is damaged, as far as that was seen: repair it first;
+    /// [`Error::Removed`] where retention took segments faster than they could be copied; [`Error::NoSpace`],
+    /// [`Error::Io`], [`Error::Closed`]. But for a crash, what was there before stays as it was, unless the error comes
+    /// from the exchange itself: then the copy is [`Error::Unfinished`].
+    pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<Checkpoint> {
+        if let Some(damage) = self.report.damage.first() {
+            return Err(damage.to_error());
+        }
+        checkpoint(&self.view, dir.as_ref())
     }
 
     /// The lowest live index.

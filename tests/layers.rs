@@ -12,8 +12,21 @@ const LAYERS: &[&[&str]] = &[
     &["segment"],
     &["cache", "index"],
     &["log"],
-    &["retention", "commit", "keeper", "recovery", "repair"],
-    &["entry", "batch", "reads", "iter", "log_order", "history", "follow", "verify", "reader", "store"],
+    &["retention", "commit", "keeper", "recovery", "repair", "rename"],
+    &[
+        "entry",
+        "batch",
+        "reads",
+        "iter",
+        "log_order",
+        "history",
+        "follow",
+        "verify",
+        "checkpoint",
+        "reader",
+        "store",
+        "rewrite",
+    ],
 ];
 
 /// What the lowest layer takes from above, and why.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 mod mapped;
 mod os;
 mod recent;
+mod reflink;
 #[cfg(feature = "testing")]
 pub mod sim;
 
@@ -65,6 +66,12 @@ pub trait Fs: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives the file `from` the second name `to`, which must not exist.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the file `to`, which must not exist, with the contents that `from` has now; the two share their space until
+    /// one is changed. Neither is durable by it. `Unsupported` where the file system does not do that; after any error there
+    /// is no `to`.
+    fn reflink(&self, _from: &Path, _to: &Path) -> io::Result<Arc<dyn File>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Removes the name of a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in `dir` durable.

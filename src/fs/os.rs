@@ -68,6 +68,10 @@ impl Fs for OsFs {
         fs::hard_link(from, to)
     }
 
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(OsFile { file: super::reflink::reflink(from, to)? }))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -158,7 +162,7 @@ fn settle_empty_dir(dir: &Path, parent: &Path) -> io::Result<()> {
 
 /// Opens `path` and refuses what is not a regular file. A fifo or a device must neither block the caller nor be
 /// taken for data, and a link leads to a file that is none of ours.
-fn open_regular(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs::File> {
+pub(super) fn open_regular(path: &Path, options: &mut fs::OpenOptions) -> io::Result<fs::File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::error::{Error, Result};
 use crate::format::{HEADER_BYTES, Header, MANIFEST_BYTES, Manifest, SLOT_BYTES};
-use crate::fs::{Access, File, Fs, Placement, Region};
+use crate::fs::{Access, DirEntry, File, Fs, Placement, Region};
 use crate::options::Options;
 use crate::position::{Names, Position};
 use crate::segment::Files;
@@ -25,6 +25,8 @@ pub(crate) struct Dir {
     /// Where a power cut may spoil bytes beside those that were being written, the size of the blocks that it may spoil;
     /// else 0. The header of a segment stands in one of them with its head stamp.
     pub(crate) sync_align: u32,
+    /// The log may be unfinished: whoever uses it is the one who completes it.
+    pub(super) is_ours: bool,
 }
 
 /// The manifest and what it says now; changed under its lock only.
@@ -80,6 +82,7 @@ impl Dir {
             files: Arc::new(Files::new(options.fs.clone(), options.max_open_files)),
             manifest: Mutex::new(ManifestFile { now: manifest, file: None }),
             sync_align: options.sync_align,
+            is_ours: options.completes,
         }
     }
 
@@ -101,14 +104,35 @@ impl Dir {
     /// # Errors
     /// [`Error::NotFound`] where there is no such directory.
     pub(crate) fn list_segments(&self) -> Result<Vec<u32>> {
-        let listed = self.fs.list(&self.path).map_err(|e| match e.kind() {
+        Ok(self.segments_in(&self.list()?))
+    }
+
+    /// The same for a log that somebody wants to use.
+    ///
+    /// # Errors
+    /// As [`list_segments`](Dir::list_segments), and [`Error::Unfinished`].
+    pub(crate) fn list_complete(&self) -> Result<Vec<u32>> {
+        let listed = self.list()?;
+        self.check_complete(&listed)?;
+        Ok(self.segments_in(&listed))
+    }
+
+    /// What is in the directory.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such directory.
+    pub(crate) fn list(&self) -> Result<Vec<DirEntry>> {
+        self.fs.list(&self.path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::NotFound { path: self.path.clone() },
             _ => Error::io("list", &self.path, e),
-        })?;
+        })
+    }
+
+    fn segments_in(&self, listed: &[DirEntry]) -> Vec<u32> {
         let files = listed.iter().filter(|entry| entry.is_file);
         let mut numbers: Vec<u32> = files.filter_map(|entry| self.names.parse_segment(&entry.name)).collect();
         numbers.sort_unstable();
-        Ok(numbers)
+        numbers
     }
 
     /// Closes what is kept open.
@@ -208,24 +232,29 @@ impl Dir {
         Ok(())
     }
 
-    /// Makes the manifest under a name that no log has, and gives it its own when its contents are durable: space that
-    /// was another manifest's before must not speak for this log after a power cut.
     fn create_manifest(&self, now: Manifest) -> Result<Arc<dyn File>> {
-        let path = self.manifest_path();
-        let unnamed = self.path.join(format!("{}.new", self.names.manifest()));
+        let mut bytes = vec![0; MANIFEST_BYTES];
+        let at = now.slot_offset() as usize;
+        bytes[at..at + SLOT_BYTES].copy_from_slice(&now.to_slot());
+        self.put_file(&self.names.manifest(), &bytes)
+    }
+
+    /// Makes a small file, in place of the one that has its name if there is one: under a name that no log has, and with
+    /// its own when its contents are durable. Space that was another manifest's before must not speak for this log after a
+    /// power cut.
+    pub(super) fn put_file(&self, name: &str, bytes: &[u8]) -> Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let unnamed = self.path.join(Names::new_name(name));
         let io = |what, path| move |e| Error::io_or_full(what, path, e);
         let _ = self.fs.remove(&unnamed);
         let make = || {
             let file = self.fs.open(&unnamed, Access::CreateNew).map_err(io("create", &unnamed))?;
-            let mut bytes = vec![0; MANIFEST_BYTES];
-            let at = now.slot_offset() as usize;
-            bytes[at..at + SLOT_BYTES].copy_from_slice(&now.to_slot());
-            file.write_at(&bytes, 0).map_err(io("write", &unnamed))?;
+            file.write_at(bytes, 0).map_err(io("write", &unnamed))?;
             file.sync().map_err(io("sync", &unnamed))?;
             self.fs.rename(&unnamed, &path).map_err(io("rename", &unnamed))?;
             Ok(file)
         };
-        // Half a manifest on a full disk is of use to nobody.
+        // Half a file on a full disk is of use to nobody.
         let file = make().inspect_err(|_| _ = self.fs.remove(&unnamed))?;
         self.sync_dir()?;
         Ok(file)

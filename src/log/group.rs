@@ -88,6 +88,8 @@ const KEPT_BYTES: usize = 1 << 20;
 pub(crate) enum Value<'a, T: ?Sized> {
     Serialize(&'a T),
     Bytes(&'a [u8]),
+    /// Encoded before.
+    Raw(&'a [u8]),
 }
 
 impl Single {
@@ -222,6 +224,7 @@ fn encode_tail<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &[u8], value: Valu
     encode_bin(out, key);
     match value {
         Value::Bytes(bytes) => encode_bin(out, bytes),
+        Value::Raw(encoded) => out.extend_from_slice(encoded),
         Value::Serialize(value) => encode_value(out, value)?,
     }
     Ok(())

@@ -7,6 +7,7 @@ mod append;
 mod contents;
 mod dir;
 mod group;
+mod mark;
 #[cfg(all(casklog_loom, test))]
 mod models;
 mod rotate;

@@ -43,6 +43,11 @@ pub(crate) fn open(options: Options) -> Result<Opened> {
     options.validate()?;
     let dir = Dir::new(&options);
     let lock = lock(&options, &dir)?;
+    open_locked(options, dir, lock)
+}
+
+/// The same, where its lock is held.
+pub(crate) fn open_locked(options: Options, dir: Dir, lock: Box<dyn Lock>) -> Result<Opened> {
     let started = Instant::now();
     let mut report = RecoveryReport::default();
     let rules = Rules {

@@ -98,11 +98,12 @@ impl Candidate {
 /// there is a part of the log, and not a spare.
 ///
 /// # Errors
-/// I/O errors, and [`Error::Unsupported`] where a file was written by a newer version: then nothing is touched.
+/// I/O errors; [`Error::Unsupported`] where a file was written by a newer version, and [`Error::Unfinished`]: then nothing
+/// is touched.
 pub(super) fn survey(dir: &Dir, known: Position) -> Result<Survey> {
     let slots = dir.read_manifest()?;
     let manifest = slots.as_ref().and_then(|slots| slots.first().copied());
-    let numbers = dir.list_segments()?;
+    let numbers = dir.list_complete()?;
     let highest = numbers.last().copied().unwrap_or(0);
 
     let is_leftover =

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::format::{Kind, Predecessor};
+use crate::format::{self, Kind, Predecessor};
 use crate::index::{Indexes, Members, Row, Sealed};
 use crate::log::{Contents, Dir, Foreign, Op, View};
 use crate::options::{Options, RecoveryMode};
@@ -70,8 +70,8 @@ enum Look {
     Unsure,
 }
 
-/// Opens the log for reading only.
-pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryReport)> {
+/// Opens the log for reading only; says what it is behind its records, too.
+pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryReport, format::State)> {
     options.validate()?;
     let dir = Dir::new(&options);
     let mut options = options;
@@ -82,12 +82,12 @@ pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryRep
     report.durable = state.durable;
     report.end = state.tail();
     report.segments = state.contents.rows().len() as u64;
-    let durable = state.durable;
+    let (durable, found) = (state.durable, state.contents.state);
     let mut view = View::new(options.clone(), dir, index, meta, durable);
     view.set_state(&state.contents.state);
     let tailer = Tailer { options, state: Mutex::new(state), is_watched: AtomicBool::new(false) };
     view.foreign = Some(Box::new(tailer));
-    Ok((Arc::new(view), report))
+    Ok((Arc::new(view), report, found))
 }
 
 /// Reads the log until a look at it finds nothing wrong, or the same wrong several times in a row.

@@ -1,6 +1,7 @@
 //! The store: the handle that users hold.
 
 mod commit;
+mod fill;
 mod write;
 
 use std::ops::Deref;
@@ -13,7 +14,7 @@ use crate::keeper::Keeper;
 use crate::log::Log;
 use crate::options::Options;
 use crate::reader::Reader;
-use crate::recovery;
+use crate::recovery::{self, Opened};
 use crate::sync::Mutex;
 
 pub use commit::{Commit, CommitFuture};
@@ -82,7 +83,10 @@ impl Store {
     }
 
     pub(crate) fn open_with(options: Options) -> Result<Self> {
-        let opened = recovery::open(options)?;
+        Store::run(recovery::open(options)?)
+    }
+
+    fn run(opened: Opened) -> Result<Self> {
         let log = Arc::new(opened.log);
         *log.lock.lock() = Some(opened.lock);
         let commits = Arc::new(Commits::new(log.clone()));

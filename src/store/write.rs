@@ -370,7 +370,7 @@ impl Store {
         self.catch_up_inline()
     }
 
-    fn put<T: Serialize + ?Sized>(
+    pub(super) fn put<T: Serialize + ?Sized>(
         &self,
         index: Option<u64>,
         key: &[u8],

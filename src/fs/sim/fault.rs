@@ -35,6 +35,8 @@ pub enum OpKind {
     Rename,
     /// Making a hard link.
     Link,
+    /// Making a file that shares the space of another.
+    Reflink,
     /// Removing a name.
     Remove,
     /// Listing a directory.
@@ -47,7 +49,7 @@ pub enum OpKind {
 
 impl OpKind {
     /// All kinds of single calls.
-    pub const CALLS: [OpKind; 15] = [
+    pub const CALLS: [OpKind; 16] = [
         OpKind::Read,
         OpKind::Write,
         OpKind::Prepare,
@@ -59,6 +61,7 @@ impl OpKind {
         OpKind::Open,
         OpKind::Rename,
         OpKind::Link,
+        OpKind::Reflink,
         OpKind::Remove,
         OpKind::List,
         OpKind::CreateDir,

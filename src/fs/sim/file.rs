@@ -295,7 +295,7 @@ impl State {
     }
 
     /// Writes `bytes`, all of them.
-    fn write(&mut self, to: &SimFile, verb: &'static str, bytes: &[u8], at: u64) {
+    pub(super) fn write(&mut self, to: &SimFile, verb: &'static str, bytes: &[u8], at: u64) {
         if bytes.is_empty() {
             return;
         }

@@ -139,6 +139,7 @@ struct Settings {
     sync_failure: SyncFailure,
     drops_cache: bool,
     overwrites_in_place: bool,
+    reflinks: bool,
     now: Option<SystemTime>,
 }
 
@@ -165,6 +166,7 @@ impl SimFs {
             sync_failure: SyncFailure::default(),
             drops_cache: true,
             overwrites_in_place: true,
+            reflinks: false,
             now: None,
         };
         let nodes = vec![Body::Dir(Arc::default())];

@@ -87,6 +87,28 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    /// What is in the new file reaches the disk as if it had been written there.
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<Arc<dyn File>> {
+        let mut state = self.lock_state();
+        state.faults.check(OpKind::Reflink, to)?;
+        if !state.settings.reflinks {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let node = state.find(from)?;
+        let bytes = state.content(node)?.to_bytes();
+        let size = bytes.len() as u64;
+        // No space is taken, but the sizes of files are what is counted here.
+        let (limit, errno) = state.size_limit(node);
+        if limit - size < size {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let node = state.create(to)?;
+        state.open_files += 1;
+        let file = Arc::new(SimFile::new(self.clone(), node, to, true));
+        state.write(&file, "reflink", &bytes, 0);
+        Ok(file)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.faults.check(OpKind::Remove, path)?;
@@ -134,6 +156,13 @@ impl Fs for SimFs {
 
     fn now(&self) -> SystemTime {
         self.lock_state().settings.now.unwrap_or_else(SystemTime::now)
+    }
+}
+
+impl SimFs {
+    /// Chooses whether files can share their space ([`reflink`](crate::fs::Fs::reflink); they cannot by default).
+    pub fn set_reflinks(&self, shares: bool) {
+        self.lock_state().settings.reflinks = shares;
     }
 }
 
