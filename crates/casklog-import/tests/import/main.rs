@@ -1,0 +1,6 @@
+//! Logs of other libraries and files for exchange: read, damaged, recognized, imported and exported.
+
+mod damage;
+mod detection;
+mod real_logs;
+mod writers;
