@@ -2,5 +2,7 @@
 
 mod damage;
 mod detection;
+mod exchange;
+mod import;
 mod real_logs;
 mod writers;
