@@ -138,7 +138,8 @@ impl Iterator for Latest {
         }
         let missing = std::mem::take(&mut self.expected);
         (missing > 0).then(|| {
-            let reason = Reason::Missing(format!("{missing} records have gone while the files were read"));
+            let records = if missing == 1 { "record has" } else { "records have" };
+            let reason = Reason::Missing(format!("{missing} {records} gone while the files were read"));
             Err(Unreadable { path: self.path.clone(), offset: 0, passed_over: 0, reason })
         })
     }

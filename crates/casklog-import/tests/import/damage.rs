@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 
-use casklog_import::{Reason, Record, Unreadable};
+use casklog_import::{ReadOptions, Reason, Record, Unreadable, open};
 
 use crate::writers::{BLOCK_BYTES, Entry, KINDS, Kind, Written, entries, read, save, write};
 
@@ -301,5 +301,41 @@ fn lengths_that_lie_do_not_take_memory() {
         let [Err(unreadable)] = &events[..] else { panic!("{kind:?}: {events:?}") };
         assert!(matches!(unreadable.reason, Reason::CutShort | Reason::Malformed(_)), "{kind:?}: {unreadable}");
         assert_eq!(unreadable.offset + unreadable.passed_over, head.len() as u64, "{kind:?}");
+    }
+}
+
+#[test]
+fn records_that_go_while_gowals_files_are_read_are_told_of() {
+    for kind in [Kind::Gowal0, Kind::Gowal1] {
+        let files = write(kind, &entries(6), 2);
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &files);
+        let mut records = open(dir.path(), kind.format().unwrap(), &ReadOptions::new()).unwrap();
+        // The indexes are known by now. The last record goes.
+        let cut = files[2].entries[0].0.end as u64;
+        File::options().write(true).open(dir.path().join(&files[2].name)).unwrap().set_len(cut).unwrap();
+        let indexes: Vec<_> = records.by_ref().take(5).map(|record| record.unwrap().index.unwrap()).collect();
+        assert_eq!(indexes, [1, 2, 3, 4, 5]);
+        let told = records.next().unwrap().unwrap_err();
+        assert!(matches!(&told.reason, Reason::Missing(what) if what.starts_with("1 record")), "{told}");
+        assert!(records.next().is_none());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_opened_is_told_of_and_the_others_are_read() {
+    for kind in KINDS {
+        let files = write(kind, &entries(15), 5);
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &files);
+        let path = dir.path().join(&files[1].name);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let events = read(kind, dir.path());
+        let unreadable: Vec<_> = events.iter().filter_map(|event| event.as_ref().err()).collect();
+        let [unreadable] = unreadable[..] else { panic!("{kind:?}: {unreadable:?}") };
+        assert!(unreadable.path == path && matches!(unreadable.reason, Reason::Io(_)), "{kind:?}: {unreadable}");
+        assert_eq!(events.iter().flatten().count(), 10, "{kind:?}");
     }
 }

@@ -194,3 +194,36 @@ fn an_export_tells_of_damaged_entries_and_goes_on() {
     assert!(matches!(&exported.unreadable[..], [casklog::Error::Damaged { .. }]), "{:?}", exported.unreadable);
     assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 4);
 }
+
+/// Does something once, and then fails or not.
+struct Disturbed<'a>(Option<&'a dyn Fn() -> std::io::Result<()>>);
+
+impl std::io::Write for Disturbed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(()), |disturb| disturb())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_export_that_is_disturbed_says_so() {
+    let (_dir, store) = store();
+    // More than is gathered before the first of it is written out.
+    let large: Vec<_> = (1..=400).map(|index| Record::from_bytes(Some(index), "large", &[7; 4000])).collect();
+    import(&store, &large, &ImportOptions::new()).unwrap();
+    for format in ExportFormat::all() {
+        let full = || Err(std::io::ErrorKind::StorageFull.into());
+        let error = export(&store, format, Disturbed(Some(&full)), ..).unwrap_err();
+        assert!(matches!(&error, Error::Output(cause) if cause.kind() == std::io::ErrorKind::StorageFull), "{error}");
+    }
+    let truncate = || {
+        store.truncate_after(390).unwrap();
+        Ok(())
+    };
+    let error = export(&store, ExportFormat::Msgpack, Disturbed(Some(&truncate)), ..).unwrap_err();
+    assert!(matches!(error, Error::Store(casklog::Error::Truncated)), "{error}");
+}
