@@ -112,6 +112,82 @@ fn missing<'a>(
 }
 
 #[test]
+fn records_larger_than_what_is_read_at_once_are_whole() {
+    for kind in KINDS {
+        let mut entries = entries(5);
+        entries[1].key = "k".repeat(5000).into_bytes();
+        // A length of two bytes says no more.
+        entries[1].value = vec![7; 60_000];
+        if !matches!(kind, Kind::Backbone81(1, _)) {
+            entries[2].value = (0..700_000).map(|place| (place / 3) as u8).collect();
+        }
+        let files = write(kind, &entries, 3);
+        let expected = expected(kind, &files);
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &files);
+        let events = read(kind, dir.path());
+        assert!(events.len() == 5 && missing(kind, &expected, &events).is_empty(), "{kind:?}");
+        // The next one is found behind it, too, where that can be.
+        let mut file = files[0].clone();
+        file.bytes[files[0].entries[1].0.start + 20_000] ^= 1;
+        save(dir.path(), &[file]);
+        assert_eq!(missing(kind, &expected, &read(kind, dir.path())).len(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn gowal_writes_no_bytes_at_all_as_nil() {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&7_u64.to_le_bytes());
+    sum.update(b"k");
+    let mut old = b"\x84\xa3Idx\x07\xa3Key\xa1k\xa5Value\xc0\xa8Checksum\xce".to_vec();
+    old.extend_from_slice(&sum.finalize().to_be_bytes());
+    let map = b"\x83\xa5Index\x07\xa3Key\xa1k\xa5Value\xc0";
+    let sum = crc32fast::hash(map).to_be_bytes();
+    let new = [&sum[..], &(map.len() as u32).to_be_bytes(), map, b"\xde\xad\xc0\xde"].concat();
+    for (kind, bytes) in [(Kind::Gowal0, old), (Kind::Gowal1, new)] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("segment_0"), bytes).unwrap();
+        let events = read(kind, dir.path());
+        assert!(matches!(&events[..], [Ok(record)] if *record == Record::from_bytes(Some(7), "k", b"")), "{events:?}");
+    }
+}
+
+/// Whatever is left of a block behind a record: nothing, less than a header, just one, or a little more.
+#[test]
+fn records_go_on_behind_what_is_left_of_a_block() {
+    for (kind, header) in [(Kind::Rosedb, 7), (Kind::Nogodb, 15)] {
+        for left in 0..=header + 2 {
+            let mut entries = entries(3);
+            entries[0].value = vec![7; BLOCK_BYTES - header - left];
+            let files = write(kind, &entries, 1000);
+            let [first, second] = [0, 1].map(|number| files[0].entries[number].0.clone());
+            assert_eq!(first.end, BLOCK_BYTES - left, "{kind:?}");
+            let is_padded = left <= header;
+            assert_eq!(second.start, if is_padded { BLOCK_BYTES } else { first.end }, "{kind:?}, {left} left");
+            let expected = expected(kind, &files);
+            let dir = tempfile::tempdir().unwrap();
+            save(dir.path(), &files);
+            let events = read(kind, dir.path());
+            assert!(
+                events.len() == 3 && missing(kind, &expected, &events).is_empty(),
+                "{kind:?}, {left} left: {events:?}"
+            );
+            // What stands where nothing should is told of, and costs nothing.
+            for place in first.end..second.start {
+                let mut file = files[0].clone();
+                file.bytes[place] = 1;
+                save(dir.path(), &[file]);
+                let events = read(kind, dir.path());
+                assert!(missing(kind, &expected, &events).is_empty(), "{kind:?}, {left} left: {events:?}");
+                let Err(unreadable) = &events[1] else { panic!("{kind:?}, {left} left: {events:?}") };
+                assert_eq!((unreadable.offset, unreadable.passed_over), (first.end as u64, left as u64));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_flipped_bit_costs_what_is_told_of_and_changes_nothing() {
     for kind in KINDS {
         let entries = if kind.has_blocks() { entries_in_blocks() } else { entries(12) };

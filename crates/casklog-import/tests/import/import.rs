@@ -156,6 +156,10 @@ fn a_record_that_the_log_refuses_stops_the_import_and_the_ones_before_are_in() {
     let error = import(&store, &[no_value], &ImportOptions::new()).unwrap_err();
     assert!(matches!(error, Error::Refused { index: 3, source: casklog::Error::Encode { .. } }), "{error}");
 
+    let too_deep = Record { index: Some(3), key: vec![], value: [vec![0x91; 100_000], vec![0xc0]].concat() };
+    let error = import(&store, &[too_deep], &ImportOptions::new()).unwrap_err();
+    assert!(matches!(&error, Error::Refused { index: 3, source } if source.to_string().contains("deep")), "{error}");
+
     store.close().unwrap();
     let error = import(&store, &records([3]), &ImportOptions::new()).unwrap_err();
     assert!(matches!(error, Error::Store(casklog::Error::Closed)), "{error}");
