@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use casklog_import::{ReadOptions, Reason, Record, Unreadable, open};
 
-use crate::writers::{BLOCK_BYTES, Entry, KINDS, Kind, Written, entries, read, save, write};
+use crate::writers::{BLOCK_BYTES, Entry, KINDS, Kind, Written, chunks, entries, read, save, write};
 
 /// What a file is expected to give, with where it stands there.
 type Expected = (Range<usize>, Record);
@@ -132,6 +132,35 @@ fn records_larger_than_what_is_read_at_once_are_whole() {
         file.bytes[files[0].entries[1].0.start + 20_000] ^= 1;
         save(dir.path(), &[file]);
         assert_eq!(missing(kind, &expected, &read(kind, dir.path())).len(), 1, "{kind:?}");
+    }
+}
+
+/// A program died within a long record, and went on behind it when it was started again.
+#[test]
+fn a_record_that_was_not_finished_is_passed_over_up_to_the_next() {
+    for (kind, more, types) in [(Kind::Rosedb, &[][..], [0, 1, 2, 3]), (Kind::Nogodb, &[0; 8], [1, 2, 3, 4])] {
+        for next_bytes in [10, 50_000] {
+            let next = vec![8; next_bytes];
+            let mut bytes = Vec::new();
+            chunks(&mut bytes, &[7; 40_000], more, types);
+            bytes.truncate(BLOCK_BYTES);
+            chunks(&mut bytes, &next, more, types);
+            let unknown = bytes.len();
+            // Of a type that there is not, and good in all else.
+            chunks(&mut bytes, b"unknown", more, [9; 4]);
+            let last = chunks(&mut bytes, b"last", more, types);
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(if kind == Kind::Rosedb { "000000001.SEG" } else { "0.wal" });
+            std::fs::write(path, bytes).unwrap();
+            let events = read(kind, dir.path());
+            let [Err(unfinished), Ok(record), Err(strange), Ok(_)] = &events[..] else {
+                panic!("{kind:?}: {events:?}")
+            };
+            assert_eq!((unfinished.offset, unfinished.passed_over), (0, BLOCK_BYTES as u64), "{kind:?}");
+            assert_eq!(record.bytes(), Some(&next[..]), "{kind:?}");
+            assert_eq!((strange.offset, strange.passed_over), (unknown as u64, (last - unknown) as u64), "{kind:?}");
+            assert!(strange.to_string().contains("type 9"), "{kind:?}: {strange}");
+        }
     }
 }
 

@@ -324,7 +324,11 @@ fn arrays_that_are_none_end_what_can_be_believed() {
 #[test]
 fn large_values_come_through() {
     let (_dir, store) = store();
-    let value = Value::Array(vec![Value::Binary(vec![0xa5; 3 << 20]), "x".repeat(1 << 20).into()]);
+    let value = Value::Array(vec![
+        Value::Binary(vec![0xa5; 3 << 20]),
+        "x".repeat(1 << 20).into(),
+        Value::Array(vec![Value::Map(vec![]); 1000]),
+    ]);
     let record = Record { index: Some(1), key: vec![0xff; 70_000], value: encode(&value) };
     import_into(&store, [Ok(record.clone())], &ImportOptions::new()).unwrap();
     for (format, read_as) in [(ExportFormat::NdjsonGz, Format::Ndjson), (ExportFormat::Msgpack, Format::Msgpack)] {

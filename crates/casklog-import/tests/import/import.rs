@@ -231,3 +231,34 @@ fn an_export_that_is_disturbed_says_so() {
     let error = export(&store, ExportFormat::Msgpack, Disturbed(Some(&truncate)), ..).unwrap_err();
     assert!(matches!(error, Error::Store(casklog::Error::Truncated)), "{error}");
 }
+
+/// Knows whether all was flushed.
+#[derive(Default)]
+struct Flushed {
+    bytes: usize,
+    is_flushed: bool,
+}
+
+impl std::io::Write for Flushed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.is_flushed = false;
+        self.bytes += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.is_flushed = true;
+        Ok(())
+    }
+}
+
+#[test]
+fn an_export_is_flushed() {
+    let (_dir, store) = store();
+    import(&store, &records(1..=3), &ImportOptions::new()).unwrap();
+    for format in ExportFormat::all() {
+        let mut writer = Flushed::default();
+        export(&store, format, &mut writer, ..).unwrap();
+        assert!(writer.bytes > 0 && writer.is_flushed, "{format}");
+    }
+}

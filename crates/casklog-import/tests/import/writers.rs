@@ -195,7 +195,7 @@ fn fields(out: &mut Vec<u8>, index_name: &str, entry: &Entry) {
 }
 
 /// Returns where the first chunk starts. `types` are those of full, first, middle and last.
-fn chunks(out: &mut Vec<u8>, payload: &[u8], more: &[u8], types: [u8; 4]) -> usize {
+pub(crate) fn chunks(out: &mut Vec<u8>, payload: &[u8], more: &[u8], types: [u8; 4]) -> usize {
     let header = 7 + more.len();
     let left = |out: &Vec<u8>| BLOCK_BYTES - out.len() % BLOCK_BYTES;
     if left(out) <= header {
