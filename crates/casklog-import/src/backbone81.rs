@@ -10,8 +10,8 @@
 //!         length | data | checksum of both
 //! ```
 //!
-//! The version is 1. Lengths are u16 (1), u32 (2), u64 (3) or, as Go encodes them, uvarint (4). Checksums are CRC-32 (IEEE,
-//! 1) or CRC-64 (ISO, 2). What follows the last entry of a file that was allocated ahead is zero.
+//! The version is 1. Lengths are u16 (1), u32 (2), u64 (3) or, as Go encodes them, uvarint (4). Checksums are CRC-32
+//! (IEEE, 1) or CRC-64 (ISO, 2). What follows the last entry of a file that was allocated ahead is zero.
 
 use std::io;
 

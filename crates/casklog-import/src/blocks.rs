@@ -5,9 +5,10 @@
 //!         checksum, CRC-32 | length | type | more of the header, in nogodb | payload
 //! ```
 //!
-//! Numbers are little-endian. The checksum (IEEE) is of all that follows it, the length that of the payload. A chunk does
-//! not cross a block; a record that does not fit is a first chunk, middle ones and a last one. Where no more than a header
-//! is left of a block, it is zero, and the next chunk begins with the next block. Records do not cross files.
+//! Numbers are little-endian. The checksum (IEEE) is of all that follows it, the length that of the payload. A chunk
+//! does not cross a block; a record that does not fit is a first chunk, middle ones and a last one. Where no more
+//! than a header is left of a block, it is zero, and the next chunk begins with the next block. Records do not cross
+//! files.
 
 use std::io;
 

@@ -11,8 +11,8 @@ use crate::{msgpack, ndjson, stream};
 /// A format is recognized by a good record among so many first ones and unreadable stretches.
 pub(crate) const EVENTS: usize = 64;
 
-/// Says of which format a file, or the log in a directory, is: of which one records can be read there. Names of files count
-/// for directories only. Files that only have their payloads behind lengths are never recognized.
+/// Says of which format a file, or the log in a directory, is: of which one records can be read there. Names of files
+/// count for directories only. Files that only have their payloads behind lengths are never recognized.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -24,8 +24,8 @@ pub(crate) const EVENTS: usize = 64;
 /// ```
 ///
 /// # Errors
-/// [`Error::UnknownFormat`] where there is none, [`Error::AmbiguousFormat`] and [`Error::AmbiguousPrefix`] where there are
-/// several; [`Error::Io`].
+/// [`Error::UnknownFormat`] where there is none, [`Error::AmbiguousFormat`] and [`Error::AmbiguousPrefix`] where
+/// there are several; [`Error::Io`].
 pub fn detect(path: impl AsRef<Path>) -> Result<Format, Error> {
     let path = path.as_ref();
     // What cannot be opened is said once, and not of each format.

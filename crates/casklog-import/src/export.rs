@@ -20,8 +20,8 @@ const BUFFER_BYTES: usize = 1 << 18;
 pub struct Exported {
     /// Entries that were written out.
     pub entries: u64,
-    /// What of the range could not be read: an error for each entry or range of entries that is damaged or lost. They are
-    /// not in the export.
+    /// What of the range could not be read: an error for each entry or range of entries that is damaged or lost. They
+    /// are not in the export.
     pub unreadable: Vec<casklog::Error>,
 }
 
@@ -39,8 +39,8 @@ pub struct Exported {
 /// ```
 ///
 /// # Errors
-/// [`Error::Output`]; [`Error::Store`] where a truncation or retention takes entries that are still to be written out, or the
-/// log is closed.
+/// [`Error::Output`]; [`Error::Store`] where a truncation or retention takes entries that are still to be written
+/// out, or the log is closed.
 pub fn export(
     reader: &Reader,
     format: ExportFormat,

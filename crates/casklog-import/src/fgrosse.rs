@@ -9,8 +9,8 @@
 //!
 //! Entries are numbered one by one, through all files. No length is stored: how far a payload reaches, its type and its
 //! own bytes tell to those who know them. The checksum does not cover number and type. So a number is believed where it
-//! follows the one before, or the next entry's follows it; a damaged type is noticed only if the payload then seems to end
-//! elsewhere.
+//! follows the one before, or the next entry's follows it; a damaged type is noticed only if the payload then seems
+//! to end elsewhere.
 
 use std::fmt;
 use std::io;
@@ -33,9 +33,9 @@ pub struct TypedRecord {
     pub record: Record,
 }
 
-/// Reads a log that fgrosse/wal wrote. `payload_length` is given the type of an entry and the bytes from the start of its
-/// payload to the end of the file, and says how many of them are the payload; `None` where there is no such entry. It is
-/// asked about damaged bytes, too, and may be asked twice.
+/// Reads a log that fgrosse/wal wrote. `payload_length` is given the type of an entry and the bytes from the start of
+/// its payload to the end of the file, and says how many of them are the payload; `None` where there is no such
+/// entry. It is asked about damaged bytes, too, and may be asked twice.
 ///
 /// A file is held in memory while it is read.
 ///

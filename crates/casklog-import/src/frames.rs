@@ -23,8 +23,8 @@ pub(crate) trait Frames: Send {
     /// Where behind `bad`, at which no record could be read, the next one begins.
     fn find(&mut self, window: &mut Window, bad: u64) -> io::Result<Option<u64>>;
 
-    /// Is told of each record that is handed out, and with `None` of each stretch that is passed over, before it is asked
-    /// what follows.
+    /// Is told of each record that is handed out, and with `None` of each stretch that is passed over, before it is
+    /// asked what follows.
     fn took(&mut self, _entry: Option<&Entry>) {}
 }
 
@@ -46,7 +46,8 @@ pub(crate) enum Frame {
     Bad {
         offset: u64,
         reason: Reason,
-        /// Where it ends, if its length is to be believed; at `offset`, where something is missing in front of a record.
+        /// Where it ends, if its length is to be believed; at `offset`, where something is missing in front of a
+        /// record.
         claimed_end: Option<u64>,
     },
 }

@@ -114,11 +114,11 @@ pub struct Report {
 /// Writes records to a log, in batches. Each is durable as the store's sync policy says; none is flushed beyond that.
 ///
 /// # After a crash
-/// Batches are written in the order of the records, each whole or not at all. So an import that stopped is done again from
-/// its start, and passes over what is there: [`Existing::SkipIdentical`], the default, compares, and writes on from where it
-/// had come to. Records that get their index from the log (those without one, and all under [`Numbering::Renumber`]) cannot
-/// be told from others: there, the log's new entries are as many as the records that went in, and to go on, the caller skips
-/// so many.
+/// Batches are written in the order of the records, each whole or not at all. So an import that stopped is done again
+/// from its start, and passes over what is there: [`Existing::SkipIdentical`], the default, compares, and writes on
+/// from where it had come to. Records that get their index from the log (those without one, and all under
+/// [`Numbering::Renumber`]) cannot be told from others: there, the log's new entries are as many as the records that
+/// went in, and to go on, the caller skips so many.
 ///
 /// Nothing else may append to the store meanwhile, where indexes come from the log.
 ///
@@ -133,8 +133,8 @@ pub struct Report {
 /// ```
 ///
 /// # Errors
-/// [`Error::IndexExists`]; [`Error::Refused`] for a record that the log does not take; [`Error::Store`] where it cannot be
-/// written or read. All records before the one in question have been imported.
+/// [`Error::IndexExists`]; [`Error::Refused`] for a record that the log does not take: all records before it have been
+/// imported, and none behind it. [`Error::Store`] where the log cannot be read or written.
 pub fn import_into(
     store: &Store,
     records: impl IntoIterator<Item = Result<Record, Unreadable>>,
@@ -206,8 +206,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Writes what waits. A batch is refused as a whole: then its records are written one by one, so that the log names the
-    /// one that is in the way, and those before it go in.
+    /// Writes what waits. A batch is refused as a whole: then its records are written one by one, so that the log
+    /// names the one that is in the way, and those before it go in.
     fn write(&mut self) -> Result<(), Error> {
         if self.waiting.is_empty() {
             return Ok(());

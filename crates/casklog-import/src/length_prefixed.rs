@@ -1,5 +1,6 @@
-//! Payloads behind their length, and nothing else: what many small logs are. Such a file has no checksum and no mark, so
-//! that it is not recognized, damage in it is not noticed, and behind a length that cannot be, nothing can be read.
+//! Payloads behind their length, and nothing else: what many small logs are. Such a file has no checksum and no mark,
+//! so that it is not recognized, damage in it is not noticed, and behind a length that cannot be, nothing can be
+//! read.
 
 use std::io;
 

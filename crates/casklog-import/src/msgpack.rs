@@ -1,8 +1,8 @@
 //! MessagePack for exchange: arrays `[index, key, value]`, one behind the other, plain or compressed with gzip.
 //!
-//! The index is an unsigned integer, or nil where the log shall choose one; the key is bin, or str; the value is any value.
-//! An export copies it as it stands in the log. Nothing marks where an array begins, and nothing is checked: behind what is
-//! no such array, the rest of the file cannot be believed and is passed over.
+//! The index is an unsigned integer, or nil where the log shall choose one; the key is bin, or str; the value is any
+//! value. An export copies it as it stands in the log. Nothing marks where an array begins, and nothing is checked:
+//! behind what is no such array, the rest of the file cannot be believed and is passed over.
 
 use std::io::{self, BufRead, Read as _};
 use std::path::PathBuf;

@@ -4,7 +4,8 @@
 //! {"index": 1, "key": "a", "value": {"any": "JSON"}}
 //! ```
 //!
-//! Without an index the log chooses one; without a key it is empty. What JSON cannot hold stands in base64, with padding:
+//! Without an index the log chooses one; without a key it is empty. What JSON cannot hold stands in base64, with
+//! padding:
 //!
 //! | instead of | stands | for |
 //! |---|---|---|

@@ -9,12 +9,12 @@ use crate::log::Log;
 use crate::record::{ReadOptions, Records};
 use crate::{detect, msgpack, ndjson, stream};
 
-/// Opens a file or the log in a directory for reading. Files are opened one by one, and read as far as they were when they
-/// were opened; those of gowal are read through at once for the indexes they hold.
+/// Opens a file or the log in a directory for reading. Files are opened one by one, and read as far as they were when
+/// they were opened; those of gowal are read through at once for the indexes they hold.
 ///
 /// # Errors
-/// [`Error::NoFiles`], [`Error::AmbiguousPrefix`]; [`Error::OtherFormat`] where no record of the format was found, but such of
-/// another; [`Error::Io`]. What cannot be read of single files is among the items.
+/// [`Error::NoFiles`], [`Error::AmbiguousPrefix`]; [`Error::OtherFormat`] where no record of the format was found,
+/// but such of another; [`Error::Io`]. What cannot be read of single files is among the items.
 pub fn open(path: impl AsRef<Path>, format: Format, options: &ReadOptions) -> Result<Records, Error> {
     let path = path.as_ref();
     std::fs::metadata(path).map_err(|error| Error::io("open", path, error))?;
@@ -36,8 +36,8 @@ pub fn open(path: impl AsRef<Path>, format: Format, options: &ReadOptions) -> Re
 }
 
 impl Records {
-    /// Reads one of the two exchange formats from a pipe or from memory, plain or compressed with gzip. `name` stands for
-    /// the path in what is reported.
+    /// Reads one of the two exchange formats from a pipe or from memory, plain or compressed with gzip. `name` stands
+    /// for the path in what is reported.
     ///
     /// # Errors
     /// [`Error::NoFiles`] for another format; [`Error::Io`].

@@ -142,8 +142,8 @@ pub(crate) fn decode_bin(value: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The value in the form in which a log keeps it: every number and length in the shortest form, as serializing gives it.
-/// What a log has written comes back byte for byte.
+/// The value in the form in which a log keeps it: every number and length in the shortest form, as serializing gives
+/// it. What a log has written comes back byte for byte.
 ///
 /// # Errors
 /// What is wrong with it, where it is not one MessagePack value.

@@ -3,10 +3,10 @@
 //! A log is a directory of files `<prefix><number>`, numbered in decimal from 0 without zeros in front; the oldest go
 //! where there are too many. Both versions write each record as a MessagePack map; they differ in how it is framed.
 //!
-//! An entry is overwritten by a later record with its index. The only one that gowal writes is a tombstone: index and key
-//! of the entry, and the value `tombstone`. Nothing else tells it from an entry whose value is that word. So a lone record
-//! of that kind is an entry if all files from the first on are there and could be read up to it, and a tombstone if not:
-//! then the entry it deletes may have been lost or removed.
+//! An entry is overwritten by a later record with its index. The only one that gowal writes is a tombstone: index and
+//! key of the entry, and the value `tombstone`. Nothing else tells it from an entry whose value is that word. So a
+//! lone record of that kind is an entry if all files from the first on are there and could be read up to it, and a
+//! tombstone if not: then the entry it deletes may have been lost or removed.
 
 mod v0;
 mod v1;

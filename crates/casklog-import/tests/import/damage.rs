@@ -88,8 +88,8 @@ fn a_file_cut_at_any_byte_gives_what_stands_before_and_tells_of_the_rest() {
     }
 }
 
-/// The records that came are some of those expected, in their order, with index, key and value of their own. Formats without
-/// indexes count those that could be read. Returns what is missing.
+/// The records that came are some of those expected, in their order, with index, key and value of their own. Formats
+/// without indexes count those that could be read. Returns what is missing.
 fn missing<'a>(
     kind: Kind,
     expected: &'a [Vec<Expected>],

@@ -1,7 +1,7 @@
 //! Directories that the libraries themselves have written: `tests/data/other-logs.tar.gz`.
 //!
-//! All hold the same 200 entries, which `expected.ndjson` has. Those of gowal are in files of 50, and in both the entry 3
-//! was deleted at the end.
+//! All hold the same 200 entries, which `expected.ndjson` has. Those of gowal are in files of 50, and in both the
+//! entry 3 was deleted at the end.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Writers of the formats that are read, made from their descriptions. `real_logs` compares them with what the libraries
-//! themselves wrote.
+//! Writers of the formats that are read, made from their descriptions. `real_logs` compares them with what the
+//! libraries themselves wrote.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
