@@ -58,7 +58,13 @@ impl Report {
         let seconds = started.elapsed().as_secs_f64();
         let opened = reader.recovery_report();
         let Verified { segments, records, bytes, damage, footers_damaged, .. } = verified;
-        let mut all: Vec<_> = damage.iter().map(Damaged::from).collect();
+        // Which indexes a missing file held, only open tells, which looks at its neighbours.
+        let guess = |number| opened.damage.iter().find(|seen| seen.segment == number).and_then(|seen| seen.indexes);
+        let told = |damage: &casklog::Damage| {
+            let indexes = damage.indexes.or(guess(damage.segment).filter(|_| damage.is_missing));
+            Damaged { indexes, ..damage.into() }
+        };
+        let mut all: Vec<_> = damage.iter().map(told).collect();
         // What open met and could not pass. Where both have seen something in a segment, this has seen more of it.
         let is_new = |seen: &&casklog::Damage| damage.iter().all(|known| known.segment != seen.segment);
         all.extend(opened.damage.iter().filter(is_new).map(Damaged::from));

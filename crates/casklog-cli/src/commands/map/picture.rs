@@ -9,7 +9,7 @@ use crate::units::{Moment, bytes, count, counted};
 const WIDTH: f64 = 1000.0;
 /// Segments in a row, and how wide one is at most.
 const IN_ROW: usize = 80;
-const SLOT_MAX: f64 = 56.0;
+const SLOT_MAX: f64 = 90.0;
 /// Rows of segments in a table that is open from the start.
 const TABLE_OPEN: usize = 20;
 
@@ -24,7 +24,7 @@ pub(super) fn page(survey: &Survey) -> String {
 }
 
 fn write(page: &mut String, survey: &Survey) -> fmt::Result {
-    let title = format!("{} in {}", survey.prefix.trim_end_matches('_'), survey.dir);
+    let title = format!("{} in {}", survey.prefix, survey.dir);
     let title = Text(&title);
     write!(
         page,
@@ -100,28 +100,24 @@ struct Scale {
     /// Heights of the bars and of the picture of the indexes.
     bar: f64,
     index: f64,
-    bytes_max: f64,
-    index_low: u64,
-    index_high: u64,
+    bytes_max: u64,
     is_read: bool,
 }
 
-/// Room between the two pictures, and for numbers below them.
-const GAP: f64 = 12.0;
+/// Room for words above the bars and above the indexes, and for numbers below both.
+const ABOVE: f64 = 16.0;
+const GAP: f64 = 24.0;
 const NUMBERS: f64 = 16.0;
 
 impl Scale {
     fn new(survey: &Survey) -> Self {
         let segments = &survey.segments;
-        let bounds = || segments.iter().filter_map(|segment| segment.indexes);
         let is_one_row = segments.len() <= IN_ROW;
         Scale {
             slot: (WIDTH / segments.len().clamp(1, IN_ROW) as f64).min(SLOT_MAX),
             bar: if is_one_row { 200.0 } else { 90.0 },
             index: if is_one_row { 130.0 } else { 60.0 },
-            bytes_max: segments.iter().map(|one| one.file_bytes.max(one.bytes)).max().unwrap_or(0).max(1) as f64,
-            index_low: bounds().map(|(low, _)| low).min().unwrap_or(0),
-            index_high: bounds().map(|(_, high)| high).max().unwrap_or(0),
+            bytes_max: segments.iter().map(|one| one.file_bytes.max(one.bytes)).max().unwrap_or(0).max(1),
             is_read: survey.is_read,
         }
     }
@@ -129,24 +125,36 @@ impl Scale {
     fn row(&self, page: &mut String, row: &[Segment]) -> fmt::Result {
         let height = self.bar + GAP + self.index + NUMBERS;
         let (first, last) = (row.first().map_or(0, |one| one.number), row.last().map_or(0, |one| one.number));
+        let all = || row.iter().filter_map(|segment| segment.indexes);
+        let (low, high) = (all().map(|(low, _)| low).min(), all().map(|(_, high)| high).max());
+        let bounds = low.zip(high);
         writeln!(
             page,
-            "<svg class=\"row\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"segments {first} to {last}\">\n\
-             <path class=\"axis\" d=\"M0 {0}H{WIDTH}M0 {1}H{WIDTH}\"/>",
+            "<svg class=\"row\" viewBox=\"0 -{ABOVE} {WIDTH} {0}\" role=\"img\" aria-label=\"segments {first} to {last}\">\n\
+             <path class=\"axis\" d=\"M0 {1}H{WIDTH}M0 {2}H{WIDTH}\"/>",
+            ABOVE + height,
             self.bar,
             self.bar + GAP + self.index
         )?;
+        writeln!(page, "<text x=\"0\" y=\"-5\">files, up to {}</text>", bytes(self.bytes_max))?;
+        if let Some((low, high)) = bounds {
+            let y = self.bar + GAP - 6.0;
+            writeln!(page, "<text x=\"0\" y=\"{y}\">indexes, {} to {}</text>", count(low), count(high))?;
+        }
         let every = if self.slot >= 24.0 { 1 } else { 10 };
         for (place, segment) in row.iter().enumerate() {
             let x = place as f64 * self.slot;
             writeln!(page, "<g><title>{}</title>", Text(&self.words(segment)))?;
             writeln!(
                 page,
-                "<rect class=\"hover\" x=\"{x:.2}\" y=\"0\" width=\"{:.2}\" height=\"{height}\"/>",
+                "<rect class=\"hover\" x=\"{x:.2}\" y=\"0\" width=\"{:.2}\" height=\"{height}\" rx=\"2\"/>",
                 self.slot
             )?;
             self.fill(page, segment, x)?;
-            self.indexes(page, segment, x)?;
+            if let (Some(bounds), Some(indexes)) = (bounds, segment.indexes) {
+                let class = if segment.damage.is_empty() { "index" } else { "index damaged" };
+                rect(page, class, self.indexes(indexes, bounds, x))?;
+            }
             page.push_str("</g>\n");
             if place % every == 0 {
                 let (x, y) = (x + self.slot * 0.1, height - 3.0);
@@ -158,7 +166,7 @@ impl Scale {
     }
 
     fn length(&self, bytes: u64) -> f64 {
-        bytes as f64 / self.bytes_max * self.bar
+        bytes as f64 / self.bytes_max as f64 * self.bar
     }
 
     /// The file, from its beginning at the bottom to its end.
@@ -189,14 +197,13 @@ impl Scale {
         Ok(())
     }
 
-    /// From the lowest index of the log at the bottom to the highest.
-    fn indexes(&self, page: &mut String, segment: &Segment, x: f64) -> fmt::Result {
-        let Some((first, last)) = segment.indexes else { return Ok(()) };
-        let span = (self.index_high - self.index_low) as f64 + 1.0;
-        let y = |index: u64| self.bar + GAP + self.index * (1.0 - (index - self.index_low) as f64 / span);
-        let height = (y(first) - y(last) + self.index / span).max(1.5);
-        let class = if segment.damage.is_empty() { "index" } else { "index damaged" };
-        rect(page, class, (x + self.slot * 0.1, y(first) - height, self.slot * 0.8, height))
+    /// From the lowest index of the row at the bottom to the highest.
+    fn indexes(&self, (first, last): (u64, u64), (low, high): (u64, u64), x: f64) -> Rect {
+        let span = (high - low) as f64 + 1.0;
+        let length = |indexes: f64| indexes / span * self.index;
+        let height = length((last - first) as f64 + 1.0).max(1.5);
+        let bottom = self.bar + GAP + self.index - length((first - low) as f64);
+        (x + self.slot * 0.1, bottom - height, self.slot * 0.8, height)
     }
 
     fn words(&self, segment: &Segment) -> String {
@@ -222,7 +229,10 @@ impl Scale {
     }
 }
 
-fn rect(page: &mut String, class: &str, (x, y, width, height): (f64, f64, f64, f64)) -> fmt::Result {
+/// Left, top, width, height.
+type Rect = (f64, f64, f64, f64);
+
+fn rect(page: &mut String, class: &str, (x, y, width, height): Rect) -> fmt::Result {
     writeln!(page, "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\"/>")
 }
 

@@ -40,6 +40,6 @@ fn damage_is_drawn_where_it_is() {
     survey.segments[1].damage.push(damage);
     let page = page(&survey);
     // Half-way up: 3000 of 6400 bytes are 93.75 of 200.
-    assert!(page.contains("class=\"bad\" x=\"61.60\" y=\"100.00\" width=\"44.80\" height=\"6.25\""), "{page}");
+    assert!(page.contains("class=\"bad\" x=\"99.00\" y=\"100.00\" width=\"72.00\" height=\"6.25\""), "{page}");
     assert!(page.contains("damage: p_2.log, bytes 3000 to 3200: bad checksum"));
 }
