@@ -26,6 +26,9 @@ pub(crate) struct Repair {
     undo: bool,
 }
 
+/// More than these ranges of indexes are not shown as text.
+const RANGES_SHOWN: usize = 6;
+
 /// A report, as JSON.
 #[derive(Debug, Serialize)]
 struct Shown {
@@ -36,6 +39,8 @@ struct Shown {
     taken_again: Vec<Again>,
     /// What was done, as a text.
     record: Option<String>,
+    /// What an earlier run had begun and this one completed.
+    completed: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,6 +100,7 @@ impl From<&RepairReport> for Shown {
             returned: report.returned.clone(),
             taken_again: again.collect(),
             record: report.record.as_ref().map(|path| path.display().to_string()),
+            completed: report.completed.as_ref().map(|path| path.display().to_string()),
         }
     }
 }
@@ -111,6 +117,7 @@ impl Repair {
         let loses = |lost: &LostBytes| !lost.indexes.is_empty() || !lost.is_exact;
         let is_loss = report.segments.iter().flat_map(|segment| &segment.lost).any(loses);
         if report.is_dry_run && report.is_damaged() {
+            out.flush()?;
             note("hint", "run it again without --dry-run to do this; it can be undone");
         }
         Ok(if is_loss || !report.returned.is_empty() { End::Damaged } else { End::Done })
@@ -132,9 +139,7 @@ fn write(report: &RepairReport, out: &mut Output) -> std::io::Result<()> {
     for segment in &report.segments {
         writeln!(out, "{verb} {} ({})", segment.path.display(), segment.cause)?;
         let kept: u64 = segment.kept.iter().map(|(first, last)| last - first + 1).sum();
-        let ranges: Vec<String> = segment.kept.iter().map(|range| words(*range)).collect();
-        let which = if ranges.is_empty() { String::new() } else { format!(": {}", ranges.join(", ")) };
-        writeln!(out, "  {0}kept{0:#}  {1}{which}", styles.good, counted(kept, "entry"))?;
+        writeln!(out, "  {0}kept{0:#}  {1}{2}", styles.good, counted(kept, "entry"), which(&segment.kept))?;
         for lost in &segment.lost {
             writeln!(out, "  {0}lost{0:#}  {lost}", styles.bad)?;
         }
@@ -146,13 +151,24 @@ fn write(report: &RepairReport, out: &mut Output) -> std::io::Result<()> {
         let (index, older, newer) = (again.index, again.older_segment, again.newer);
         writeln!(out, "{0}twice{0:#} {index}: the one at {newer} counts, not that in segment {older}", styles.bad)?;
     }
+    if let Some(record) = &report.completed {
+        writeln!(out, "completed an earlier repair; what it did: {}", record.display())?;
+    }
     match &report.record {
-        _ if !report.is_damaged() => writeln!(out, "nothing is damaged"),
+        _ if !report.is_damaged() && report.completed.is_none() => writeln!(out, "nothing is damaged"),
         Some(record) => writeln!(out, "the old files and a record of this: {}", record.display()),
         None => Ok(()),
     }
 }
 
-fn words((first, last): (u64, u64)) -> String {
-    if first == last { first.to_string() } else { format!("{first} to {last}") }
+/// The first of the ranges, and the last where there are many.
+fn which(ranges: &[(u64, u64)]) -> String {
+    let words =
+        |(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first} to {last}") };
+    let shown = |ranges: &[(u64, u64)]| ranges.iter().map(words).collect::<Vec<_>>().join(", ");
+    match ranges {
+        [] => String::new(),
+        [few @ ..] if few.len() <= RANGES_SHOWN => format!(": {}", shown(few)),
+        [first @ .., last] => format!(": {}, ..., {}", shown(&first[..RANGES_SHOWN - 1]), words(last)),
+    }
 }

@@ -117,7 +117,7 @@ impl Place {
     fn snapshot(&self) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
         let files = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap());
         let look = |path: &Path| (std::fs::read(path).unwrap(), path.metadata().unwrap().modified().unwrap());
-        files.map(|entry| (entry.path(), look(&entry.path()))).collect()
+        files.map(|entry| entry.path()).filter(|path| path.is_file()).map(|path| (path.clone(), look(&path))).collect()
     }
 
     /// Changes a byte of a segment file; returns where.

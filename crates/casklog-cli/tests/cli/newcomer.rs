@@ -46,7 +46,7 @@ fn import_look_damage_repair_and_undo() {
     place.run(&["verify"]).good();
 
     let segments = place.options().open_read_only().unwrap().segments();
-    let middle = segments.len() / 2;
+    let middle = (segments.len() - 1) / 2;
     place.spoil(middle);
     let damaged = place.snapshot();
     assert!(place.run(&["verify"]).bad(3).contains("casklog repair"));
@@ -59,7 +59,7 @@ fn import_look_damage_repair_and_undo() {
     assert_eq!((&planned["segments"], &planned["is_dry_run"]), (&done["segments"], &Value::Bool(true)));
     let lost = &done["segments"][0]["lost"][0]["indexes"];
     let [first, last] = [0, 1].map(|place| lost[0][place].as_u64().unwrap());
-    assert!(first == last && lost.as_array().unwrap().len() == 1, "one byte costs one entry: {done}");
+    assert!(first == last && lost.as_array().unwrap().len() == 1, "one byte costs one entry: {lost}");
     let verified = place.run(&["verify"]).good();
     assert!(verified.contains("given up"), "{verified}");
     let mut expected = all.clone();
