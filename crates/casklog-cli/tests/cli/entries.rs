@@ -116,3 +116,16 @@ fn any_value_is_shown_and_can_be_written_again() {
     assert_eq!(shown, values);
     assert_eq!(place.run(&["get", "6", "--hex"]).good(), "6\t\"\"\td52a00ff\n");
 }
+
+/// A value that moves the cursor or changes the title of a terminal is shown, not obeyed.
+#[test]
+fn control_characters_are_shown_as_digits() {
+    let place = Place::empty();
+    let store = place.options().open().unwrap();
+    store.append("a\u{1b}]0;b", "c\u{1b}[2J \u{9b}2J\u{7f} \u{e9}\n").unwrap();
+    store.close().unwrap();
+    let shown = place.run(&["cat"]).good();
+    assert_eq!(shown, "1\t\"a\\u001b]0;b\"\t\"c\\u001b[2J \\u009b2J\\u007f \u{e9}\\n\"\n");
+    let json = &place.run_json(&["cat"]).json()[0];
+    assert_eq!(json["value"], "c\u{1b}[2J \u{9b}2J\u{7f} \u{e9}\n");
+}

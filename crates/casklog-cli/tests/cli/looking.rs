@@ -31,6 +31,23 @@ fn info_of_a_log_that_is_open_says_so() {
     assert_eq!((&info["is_closed"], &info["entries"]), (&false.into(), &1.into()));
 }
 
+/// All metadata stands at the head of each segment, which then takes several blocks.
+#[test]
+fn info_reads_heads_of_several_blocks() {
+    let place = Place::empty();
+    let store = place.options().index_order(casklog::IndexOrder::Increasing).open().unwrap();
+    store.put_meta("large", [7; 60_000]).unwrap();
+    store.rotate().unwrap();
+    store.append("k", "v").unwrap();
+    store.truncate_before(1).unwrap();
+    store.close().unwrap();
+    let info = &place.run_json(&["info"]).json()[0];
+    assert_eq!((&info["order"], &info["meta_bytes"]), (&"increasing".into(), &60_005.into()));
+    let segments = place.run_json(&["segments"]).json();
+    let last = segments.last().unwrap();
+    assert!(last["bytes"].as_u64().unwrap() > 60_000 && last["begun_ms"].is_u64(), "{last}");
+}
+
 #[test]
 fn segments_are_listed_with_what_they_hold() {
     let place = Place::filled();
