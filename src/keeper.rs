@@ -248,6 +248,7 @@ impl Keeper {
         let (journal, tmp) = (rotated.journal.clone(), rotated.tmp.clone());
         drop(writer);
         drop(region);
+        let begun = Instant::now();
         let footer = journal.to_footer(&tmp, &segment.resumes);
         let trailer = match seal(&segment, &footer, framer, end) {
             Ok(trailer) => Some(trailer),
@@ -258,9 +259,10 @@ impl Keeper {
             }
             Err(error) => return Err(error),
         };
+        let (bytes, sync_begun) = (self.log.undurable_in(segment.number, end.into()), Instant::now());
         segment.sync(Extent::Footer)?;
         self.log.latch.check()?;
-        Counters::add(&self.log.counters.syncs, 1);
+        self.log.synced(segment.number, bytes, sync_begun.elapsed());
         // Rotated segments are sealed in order, so that everything before this one is durable too.
         self.log.advance_durable(Position::new(segment.number, end));
         let durable = self.log.durable();
@@ -269,6 +271,7 @@ impl Keeper {
             manifest.sealed = segment.number;
         })?;
         Counters::add(&self.log.counters.seals, 1);
+        self.log.counters.seal.record_time(begun.elapsed());
 
         let mut writer = self.log.writer.lock();
         writer.rotated.pop_front();

@@ -14,6 +14,7 @@ pub mod fs;
 #[cfg(not(feature = "testing"))]
 #[allow(unreachable_pub)]
 mod fs;
+mod histogram;
 mod history;
 mod index;
 mod iter;
@@ -39,6 +40,7 @@ pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
 pub use follow::{Follow, FollowStream};
 pub use format::Checksum;
+pub use histogram::Histogram;
 pub use history::History;
 pub use iter::Iter;
 pub use log_order::{LogItem, LogOrder};

@@ -245,7 +245,7 @@ impl LogOrder {
 
 /// A scan of the segment, from the batch at `from` where one begins there. Whatever it opens may be retired meanwhile.
 fn begin(row: &Row, from: Position, end: u32) -> Result<Scan> {
-    let window = Window::new(row.segment.file()?, &row.segment.path)?;
+    let window = Window::new(row.segment.file()?, &row.segment.path)?.counted(&row.segment);
     let mut scan = Scan::new(window, row.segment.header);
     if from.segment_number() == row.number()
         && let Some(log_number) = row.segment.batch_begins_at(from.offset32(), end)?

@@ -376,6 +376,7 @@ impl Reader {
         let log = &*self.view;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (counters, cache) = (&log.counters, log.cache.stats());
+        let (read_ns, bytes_read) = log.dir.files.reads.snapshot();
         Stats {
             entries_written: count(&counters.entries),
             bytes_written: count(&counters.bytes),
@@ -391,6 +392,14 @@ impl Reader {
             cache_bytes: cache.bytes,
             cache_hits: cache.hits,
             cache_misses: cache.misses,
+            bytes_read,
+            read_ns,
+            commit_wait_ns: counters.commit_wait.snapshot(),
+            stall_ns: counters.stall.snapshot(),
+            sync_ns: counters.sync.snapshot(),
+            sync_bytes: counters.sync_bytes.snapshot(),
+            rotation_ns: counters.rotation.snapshot(),
+            seal_ns: counters.seal.snapshot(),
             tail: log.index.tail(),
             durable: log.durable(),
         }

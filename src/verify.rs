@@ -152,7 +152,7 @@ fn segment(view: &View, table: &Table, row: &Row, (tail, sealed): (Position, u32
         Ok(_) => found.damage.push(damage(0, DATA_START, "it has the header of another segment".to_owned())),
         Err(why) => found.damage.push(damage(0, DATA_START, why.to_string())),
     }
-    let mut scan = Scan::new(Window::within(file.clone(), &segment.path, end), segment.header);
+    let mut scan = Scan::new(Window::within(file.clone(), &segment.path, end).counted(segment), segment.header);
     let (mut batch, mut held, mut standing) = (Vec::new(), None, 0);
     let limit = segment.gap.map_or(end, |(from, _)| from);
     loop {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A module may import from layers below its own, and from modules of its own layer that
 /// stand before it.
 const LAYERS: &[&[&str]] = &[
-    &["position", "error", "options", "stats", "sync", "latch"],
+    &["position", "error", "histogram", "options", "stats", "sync", "latch"],
     &["fs"],
     &["format"],
     &["segment"],

@@ -13,9 +13,11 @@ mod rotate;
 mod state;
 mod view;
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::{Framer, Header, Predecessor};
@@ -24,6 +26,7 @@ use crate::latch::Latch;
 use crate::options::{Options, SyncPolicy};
 use crate::position::Position;
 use crate::segment::{Active, DATA_START, Segment};
+use crate::stats::Counters;
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 pub(crate) use contents::{Contents, Journal, Meta};
@@ -36,6 +39,9 @@ pub(crate) const ROTATED_MAX: usize = 8;
 
 /// Space is made ready in steps no smaller than this, unless segments are smaller.
 pub(crate) const PREPARED_STEP: u64 = 1 << 20;
+
+/// A sync that takes longer is worth a warning.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 /// Room for a watermark and a resume record before a group.
 const OVERHEAD_BYTES: u64 = 128;
@@ -179,6 +185,26 @@ impl Log {
         let rows = table.rows().iter().filter(|row| u64::from(row.number()) >= durable.segment());
         let all: u64 = rows.map(|row| row.bytes(tail)).sum();
         all.saturating_sub(durable.offset())
+    }
+
+    /// Bytes of a segment, up to `end`, that are written and not known to be durable.
+    pub(crate) fn undurable_in(&self, number: u32, end: u64) -> u64 {
+        let durable = self.durable();
+        match u64::from(number).cmp(&durable.segment()) {
+            Ordering::Less => 0,
+            Ordering::Equal => end.saturating_sub(durable.offset()),
+            Ordering::Greater => end,
+        }
+    }
+
+    /// A sync of a segment has returned, which made so many bytes durable.
+    pub(crate) fn synced(&self, number: u32, bytes: u64, took: Duration) {
+        Counters::add(&self.counters.syncs, 1);
+        self.counters.sync.record_time(took);
+        self.counters.sync_bytes.record(bytes);
+        if took > SLOW_SYNC {
+            tracing::warn!(segment = number, bytes, ?took, "a sync was slow");
+        }
     }
 
     /// Gives back the space that was made ready and not used: all is durable, nothing more is written, and the next open

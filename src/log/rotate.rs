@@ -30,6 +30,7 @@ impl Log {
             self.want_spare(writer);
             return Ok(false);
         };
+        let begun = Instant::now();
         // Its footer is written behind what is durable by then.
         self.pad_end(writer)?;
         let stamp = self.head_stamp(writer);
@@ -69,6 +70,7 @@ impl Log {
             }
             let (segment, end, framer) = (old.segment, old.end, old.framer);
             writer.rotated.push_back(Rotated { segment, end, framer, journal, tmp, region: Some(old.region) });
+            self.counters.rotation.record_time(begun.elapsed());
         }
         writer.begun = Instant::now();
         writer.syncs_asked = 0;
