@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::commit::Commits;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::format::Header;
 use crate::fs::{Access, Placement};
 use crate::index::{Members, Sealed};
@@ -248,6 +249,7 @@ impl Keeper {
         let (journal, tmp) = (rotated.journal.clone(), rotated.tmp.clone());
         drop(writer);
         drop(region);
+        let _span = tracing::debug_span!("seal", segment = segment.number).entered();
         let begun = Instant::now();
         let footer = journal.to_footer(&tmp, &segment.resumes);
         let trailer = match seal(&segment, &footer, framer, end) {
@@ -272,10 +274,12 @@ impl Keeper {
         })?;
         Counters::add(&self.log.counters.seals, 1);
         self.log.counters.seal.record_time(begun.elapsed());
+        tracing::debug!(bytes = end, took = ?begun.elapsed(), "sealed");
 
         let mut writer = self.log.writer.lock();
         writer.rotated.pop_front();
         if let Some(trailer) = trailer {
+            self.log.events.note(|| Event::Sealed { segment: segment.number.into(), bytes: end.into() });
             writer.contents.seal(segment.number, Sealed::new(Members::from_runs(&footer.runs), trailer));
         }
         writer.wishes.retention = true;
@@ -316,6 +320,7 @@ impl Keeper {
         let stamp_end = Position::new(first.number, first.stamp_end);
         let needed = stamp_end.max(writer.truncated_at);
         drop(writer);
+        let _span = tracing::debug_span!("retire", segments = count).entered();
         self.commits.wait(needed)?;
 
         let durable = self.log.durable();
@@ -331,6 +336,8 @@ impl Keeper {
             Err(error @ Error::Io { what: "remove", .. }) => tracing::warn!(%error, "a retired segment stays"),
             other => other?,
         }
+        let segments = retired.iter().map(|segment| u64::from(segment.number));
+        self.log.events.note(|| Event::Removed { segments: segments.collect() });
         Ok(true)
     }
 

@@ -7,6 +7,7 @@ mod cache;
 mod commit;
 mod entry;
 mod error;
+mod events;
 mod follow;
 pub mod format;
 #[cfg(feature = "testing")]
@@ -38,6 +39,7 @@ mod verify;
 pub use batch::Batch;
 pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
+pub use events::Event;
 pub use follow::{Follow, FollowStream};
 pub use format::Checksum;
 pub use histogram::Histogram;

@@ -317,7 +317,7 @@ impl Iterator for LogOrder {
         if self.is_over {
             return None;
         }
-        let step = self.step();
+        let step = self.step().inspect_err(|error| self.view.notice(error));
         // Damage and gaps are stepped over; everything else ends it.
         self.is_over = !matches!(step, Ok(Some(_)) | Err(Error::Damaged { .. } | Error::Lost { .. }));
         step.transpose()

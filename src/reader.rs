@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::follow::Follow;
 use crate::format::Next;
 use crate::history::{self, History};
@@ -50,13 +51,25 @@ pub struct SegmentInfo {
 }
 
 impl Reader {
-    pub(crate) fn new(view: Arc<View>, report: RecoveryReport) -> Self {
-        Reader { view, report: Arc::new(report) }
+    /// A reader of a log that was opened just now; tells of that.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is somebody to tell, and no thread to be had for it.
+    pub(crate) fn new(view: Arc<View>, report: RecoveryReport) -> Result<Self> {
+        let report = Arc::new(report);
+        view.events.note(|| Event::Opened { report: report.clone() });
+        report.damage.iter().for_each(|damage| view.notice(&damage.to_error()));
+        if view.options.background {
+            view.events.start(&view.options.dir)?;
+        }
+        Ok(Reader { view, report })
     }
 
     pub(crate) fn open(options: Options) -> Result<Self> {
         let (view, report) = recovery::open_read_only(options)?;
-        Ok(Reader::new(view, report))
+        let reader = Reader::new(view, report)?;
+        reader.view.events.tell_inline();
+        Ok(reader)
     }
 
     /// Takes over what a writer in another process has written, removed or cut since the log was opened or refreshed

@@ -62,6 +62,7 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
         let size = view.dir.fs.open(&view.dir.segment_path(lost.segment), Access::Read).and_then(|file| file.size());
         all.damage.push(unusable(view, lost.segment, size.map_or(0, |size| size.min(u32::MAX.into()) as u32))?);
     }
+    all.damage.iter().for_each(|damage| view.notice(&damage.to_error()));
     Ok(all)
 }
 

@@ -157,7 +157,7 @@ impl Follow {
         if self.is_over {
             return Ok(None);
         }
-        let step = self.step();
+        let step = self.step().inspect_err(|error| self.view.notice(error));
         self.is_over = matches!(&step, Err(error) if !matches!(error, Error::Damaged { .. } | Error::Lost { .. }));
         step
     }

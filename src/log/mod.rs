@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::format::{Framer, Header, Predecessor};
 use crate::fs::{File, Lock, Region};
 use crate::latch::Latch;
@@ -39,9 +40,6 @@ pub(crate) const ROTATED_MAX: usize = 8;
 
 /// Space is made ready in steps no smaller than this, unless segments are smaller.
 pub(crate) const PREPARED_STEP: u64 = 1 << 20;
-
-/// A sync that takes longer is worth a warning.
-const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 /// Room for a watermark and a resume record before a group.
 const OVERHEAD_BYTES: u64 = 128;
@@ -143,9 +141,10 @@ impl Deref for Log {
 impl Log {
     pub(crate) fn new(options: Options, dir: Dir, writer: Writer, durable: Position) -> Self {
         let (index, meta) = (writer.contents.index.clone(), writer.contents.meta.clone());
+        let view = Arc::new(View::new(options, dir, index, meta, durable));
         Log {
-            view: Arc::new(View::new(options, dir, index, meta, durable)),
-            latch: Latch::default(),
+            latch: Latch::new(view.events.clone()),
+            view,
             writer: Mutex::new(writer),
             wish: Condvar::new(),
             done: Condvar::new(),
@@ -197,14 +196,18 @@ impl Log {
         }
     }
 
-    /// A sync of a segment has returned, which made so many bytes durable.
+    /// A sync of a segment has returned, which made so many bytes durable. Whoever listens is told later, so that it may be
+    /// called by the leader of others who wait.
     pub(crate) fn synced(&self, number: u32, bytes: u64, took: Duration) {
         Counters::add(&self.counters.syncs, 1);
         self.counters.sync.record_time(took);
         self.counters.sync_bytes.record(bytes);
-        if took > SLOW_SYNC {
-            tracing::warn!(segment = number, bytes, ?took, "a sync was slow");
+        if took < self.options.slow_sync {
+            tracing::trace!(segment = number, bytes, ?took, "synced");
+            return;
         }
+        tracing::warn!(segment = number, bytes, ?took, "a sync was slow");
+        self.events.note(|| Event::SlowSync { segment: number.into(), bytes, took });
     }
 
     /// Gives back the space that was made ready and not used: all is durable, nothing more is written, and the next open

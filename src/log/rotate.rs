@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::format::{Framer, HeadStamp, Header, Kind, RecordType};
 use crate::position::SEGMENT_NUMBER_MAX;
 use crate::segment::{Active, DATA_START, Segment};
@@ -63,6 +64,9 @@ impl Log {
         let journal = writer.contents.begin_segment(segment, old.as_ref().map(|old| old.end));
         if let Some(old) = old {
             self.counters.rotations.fetch_add(1, Ordering::Relaxed);
+            let (from, to) = (u64::from(old.segment.number), u64::from(header.number));
+            tracing::debug!(from, to, "rotated");
+            self.events.note(|| Event::Rotated { from, to });
             // There would be no time to make the next one ready while the second half of this one is filled.
             writer.wishes.spare = self.options.background && writer.begun.elapsed() < FAST;
             if !writer.keeper_rests {
