@@ -91,6 +91,36 @@ impl Histogram {
         Some(bound.unwrap_or(u64::MAX).min(self.max))
     }
 
+    /// What was counted since `before`: for each bucket that something fell into a value within its bounds, and how often.
+    /// Together they are as much as the values were. What was being counted meanwhile may be in the next one, in part.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn since(&self, before: Option<&Histogram>) -> impl Iterator<Item = (f64, usize)> + use<> {
+        let sum = self.sum - before.map_or(0, |before| before.sum);
+        let lows = std::iter::once(0).chain(self.bounds());
+        // No value was above the highest.
+        let highs = self.bounds().chain([self.max]);
+        let count = |place: usize| self.counts[place] - before.map_or(0, |before| before.counts[place]);
+        let new = lows.zip(highs).enumerate().map(|(place, (low, high))| (low as f64, high as f64, count(place)));
+        let new: Vec<_> = new.filter(|(.., count)| *count != 0).collect();
+        // All as far up in their buckets, so far that the sum is right.
+        let least: f64 = new.iter().map(|(low, _, count)| low * *count as f64).sum();
+        let width: f64 = new.iter().map(|(low, high, count)| (high - low) * *count as f64).sum();
+        let part = if width > 0.0 { ((sum as f64 - least) / width).clamp(0.0, 1.0) } else { 0.0 };
+        new.into_iter().map(move |(low, high, count)| (low + part * (high - low), count as usize))
+    }
+
+    /// The bounds of all histograms of durations, in nanoseconds.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn time_bounds() -> impl Iterator<Item = u64> {
+        bounds(LEAST_NS)
+    }
+
+    /// The bounds of all histograms of sizes, in bytes.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn size_bounds() -> impl Iterator<Item = u64> {
+        bounds(LEAST_BYTES)
+    }
+
     /// Adds what was counted elsewhere.
     pub(crate) fn merge(&mut self, other: &Histogram) {
         self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
@@ -188,6 +218,28 @@ mod tests {
         let above_all = of(&[1, 5_000_000_000]);
         assert_eq!(above_all.quantile(1.0), Some(5_000_000_000));
         assert_eq!(above_all.quantile(f64::NAN), Some(3_125), "what is no number is taken for 0");
+    }
+
+    #[test]
+    #[cfg(feature = "metrics")]
+    fn what_was_counted_since_is_as_many_values_in_the_same_buckets_with_the_same_sum() {
+        let mut values = vec![1, 3_125, 40_000, 99_000, 100_000, 7_000_000_000];
+        let before = of(&values);
+        let told = |now: &Histogram, before: Option<&Histogram>| now.since(before).collect::<Vec<_>>();
+        assert_eq!(told(&before, Some(&before)), []);
+        let more = [2, 60_000, 60_001, 70_000, 9_000_000_000, 4_000_000_000];
+        values.extend(more);
+        let now = of(&values);
+        let again = Times::default();
+        let mut sum = 0.0;
+        for (value, count) in told(&now, Some(&before)) {
+            sum += value * count as f64;
+            (0..count).for_each(|_| again.record(value.ceil() as u64));
+        }
+        assert_eq!(again.snapshot().counts, of(&more).counts);
+        let exact: u64 = more.iter().sum();
+        assert!((sum - exact as f64).abs() < 1e-3 * exact as f64, "{sum} for {exact}");
+        assert_eq!(told(&now, None).iter().map(|(_, count)| count).sum::<usize>(), values.len());
     }
 
     #[test]

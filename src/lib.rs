@@ -23,6 +23,8 @@ mod keeper;
 mod latch;
 mod log;
 mod log_order;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod options;
 mod position;
 mod reader;
@@ -36,6 +38,8 @@ mod store;
 mod sync;
 mod verify;
 
+#[cfg(feature = "metrics")]
+pub use crate::metrics::Metrics;
 pub use batch::Batch;
 pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};

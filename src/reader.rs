@@ -418,6 +418,13 @@ impl Reader {
         }
     }
 
+    /// Its directory and prefix, by which one log is told from others.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn name(&self) -> String {
+        let options = &self.view.options;
+        options.dir.join(&options.prefix).display().to_string()
+    }
+
     /// What open found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.report

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["cache", "index"],
     &["log"],
     &["retention", "commit", "keeper", "recovery", "repair"],
-    &["entry", "batch", "reads", "iter", "log_order", "history", "follow", "verify", "reader", "store"],
+    &["entry", "batch", "reads", "iter", "log_order", "history", "follow", "verify", "reader", "metrics", "store"],
 ];
 
 /// What the lowest layer takes from above, and why.
