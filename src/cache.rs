@@ -11,10 +11,11 @@
 mod books;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::{BLOCK_BYTES, PAGE_BYTES};
 use crate::segment::{Block, PageBytes, Shelf, Slot};
+use crate::stats::{STRIPES, stripe};
 use crate::sync::Mutex;
 
 use books::Books;
@@ -28,9 +29,6 @@ const SHARDS: u64 = 16;
 
 /// What a block costs beside its bytes: its slot, which its neighbours may leave alone, and its place in the books.
 const OVERHEAD_BYTES: usize = 128;
-
-/// Threads count in so many places: in one they would wait for each other longer than a lookup takes.
-const STRIPES: usize = 16;
 
 /// A block or page of a segment, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,11 +228,7 @@ impl Cache {
     /// Where this thread counts.
     #[inline]
     fn lookups(&self) -> &Lookups {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        std::thread_local! {
-            static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
-        }
-        &self.lookups[STRIPE.with(|stripe| *stripe)]
+        &self.lookups[stripe()]
     }
 }
 

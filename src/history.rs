@@ -59,6 +59,7 @@ impl Iterator for History {
         }
         let Snapshot { table, tail, kept } = &self.snapshot;
         let next = self.walk.next(&self.view, table, *tail, Some(kept));
+        let next = next.inspect_err(|error| self.view.notice(error));
         self.is_over = !matches!(next, Ok(Some(_)) | Err(Error::Damaged { .. } | Error::Lost { .. }));
         next.transpose()
     }
@@ -75,7 +76,7 @@ pub(crate) fn latest(view: &Arc<View>, key: &[u8]) -> Result<Option<Entry>> {
         Walk::new(view, &table, Cow::Borrowed(key))?.next(view, &table, tail, None)
     });
     if let Some(found) = found {
-        return found;
+        return found.inspect_err(|error| view.notice(error));
     }
     loop {
         match History::new(view.clone(), key)?.next() {

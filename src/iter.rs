@@ -203,6 +203,7 @@ impl Iter {
             Err(error) if self.view.is_doubtful(&error) => self.read_again(next, end),
             entry => entry,
         };
+        let entry = entry.inspect_err(|error| self.view.notice(error));
         if matches!(entry, Err(Error::Truncated | Error::Removed { .. } | Error::Closed)) {
             self.left = None;
             self.lost.clear();

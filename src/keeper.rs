@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::commit::Commits;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::format::Header;
 use crate::fs::{Access, Placement};
 use crate::index::{Members, Sealed};
@@ -248,6 +249,8 @@ impl Keeper {
         let (journal, tmp) = (rotated.journal.clone(), rotated.tmp.clone());
         drop(writer);
         drop(region);
+        let _span = tracing::debug_span!("seal", segment = segment.number).entered();
+        let begun = Instant::now();
         let footer = journal.to_footer(&tmp, &segment.resumes);
         let trailer = match seal(&segment, &footer, framer, end) {
             Ok(trailer) => Some(trailer),
@@ -258,9 +261,10 @@ impl Keeper {
             }
             Err(error) => return Err(error),
         };
+        let (bytes, sync_begun) = (self.log.undurable_in(segment.number, end.into()), Instant::now());
         segment.sync(Extent::Footer)?;
         self.log.latch.check()?;
-        Counters::add(&self.log.counters.syncs, 1);
+        self.log.synced(segment.number, bytes, sync_begun.elapsed());
         // Rotated segments are sealed in order, so that everything before this one is durable too.
         self.log.advance_durable(Position::new(segment.number, end));
         let durable = self.log.durable();
@@ -269,10 +273,13 @@ impl Keeper {
             manifest.sealed = segment.number;
         })?;
         Counters::add(&self.log.counters.seals, 1);
+        self.log.counters.seal.record_time(begun.elapsed());
+        tracing::debug!(bytes = end, took = ?begun.elapsed(), "sealed");
 
         let mut writer = self.log.writer.lock();
         writer.rotated.pop_front();
         if let Some(trailer) = trailer {
+            self.log.events.note(|| Event::Sealed { segment: segment.number.into(), bytes: end.into() });
             writer.contents.seal(segment.number, Sealed::new(Members::from_runs(&footer.runs), trailer));
         }
         writer.wishes.retention = true;
@@ -313,6 +320,7 @@ impl Keeper {
         let stamp_end = Position::new(first.number, first.stamp_end);
         let needed = stamp_end.max(writer.truncated_at);
         drop(writer);
+        let _span = tracing::debug_span!("retire", segments = count).entered();
         self.commits.wait(needed)?;
 
         let durable = self.log.durable();
@@ -328,6 +336,8 @@ impl Keeper {
             Err(error @ Error::Io { what: "remove", .. }) => tracing::warn!(%error, "a retired segment stays"),
             other => other?,
         }
+        let segments = retired.iter().map(|segment| u64::from(segment.number));
+        self.log.events.note(|| Event::Removed { segments: segments.collect() });
         Ok(true)
     }
 

@@ -8,6 +8,7 @@ mod checkpoint;
 mod commit;
 mod entry;
 mod error;
+mod events;
 mod follow;
 pub mod format;
 #[cfg(feature = "testing")]
@@ -15,6 +16,7 @@ pub mod fs;
 #[cfg(not(feature = "testing"))]
 #[allow(unreachable_pub)]
 mod fs;
+mod histogram;
 mod history;
 mod index;
 mod iter;
@@ -22,6 +24,8 @@ mod keeper;
 mod latch;
 mod log;
 mod log_order;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod options;
 mod position;
 mod reader;
@@ -37,12 +41,16 @@ mod store;
 mod sync;
 mod verify;
 
+#[cfg(feature = "metrics")]
+pub use crate::metrics::Metrics;
 pub use batch::Batch;
 pub use checkpoint::Checkpoint;
 pub use entry::{Entry, EntryRef};
 pub use error::{Error, Result, SystemError};
+pub use events::Event;
 pub use follow::{Follow, FollowStream};
 pub use format::Checksum;
+pub use histogram::Histogram;
 pub use history::History;
 pub use iter::Iter;
 pub use log_order::{LogItem, LogOrder};

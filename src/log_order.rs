@@ -250,7 +250,7 @@ impl LogOrder {
 
 /// A scan of the segment, from the batch at `from` where one begins there. Whatever it opens may be retired meanwhile.
 fn begin(row: &Row, from: Position, end: u32) -> Result<Scan> {
-    let window = Window::new(row.segment.file()?, &row.segment.path)?;
+    let window = Window::new(row.segment.file()?, &row.segment.path)?.counted(&row.segment);
     let mut scan = Scan::new(window, row.segment.header);
     if from.segment_number() == row.number()
         && let Some(log_number) = row.segment.batch_begins_at(from.offset32(), end)?
@@ -322,7 +322,7 @@ impl Iterator for LogOrder {
         if self.is_over {
             return None;
         }
-        let step = self.step();
+        let step = self.step().inspect_err(|error| self.view.notice(error));
         // Damage and gaps are stepped over; everything else ends it.
         self.is_over = !matches!(step, Ok(Some(_)) | Err(Error::Damaged { .. } | Error::Lost { .. }));
         step.transpose()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::events::{Event, Listener};
 use crate::format::Checksum;
 use crate::fs::{Fs, OsFs};
 
@@ -191,6 +192,8 @@ pub struct Options {
     pub(crate) read_mode: ReadMode,
     pub(crate) key_index: bool,
     pub(crate) key_hash_bits: u32,
+    pub(crate) slow_sync: Duration,
+    pub(crate) listener: Option<Listener>,
     pub(crate) background: bool,
     /// A log that is marked as unfinished is used all the same, by the call that completes it.
     pub(crate) completes: bool,
@@ -238,6 +241,8 @@ impl Options {
             read_mode: ReadMode::Positioned,
             key_index: false,
             key_hash_bits: u64::BITS,
+            slow_sync: Duration::from_secs(1),
+            listener: None,
             background: true,
             completes: false,
             fs: Arc::new(OsFs),
@@ -304,6 +309,40 @@ impl Options {
         /// not sealed yet. Segments that were written without it are indexed in memory when they are first asked for.
         /// Default false.
         key_index: bool => key_index = key_index;
+        /// How long a sync takes that is worth a word: a warning and an [`Event::SlowSync`]. Default 1 s.
+        slow_sync: Duration => slow_sync = slow_sync;
+    }
+
+    /// Has `listener` called with everything that happens to the log; see [`Event`]. Default: nobody is told.
+    ///
+    /// It runs on a thread of its own, which a store or reader with a listener has beside the others, in the order in which
+    /// things happened, one event at a time, and shortly after they happened. No lock of the log is held meanwhile: it may
+    /// call whatever a handle of the store offers, [`close`](crate::Store::close) too, and may take its time: the log does
+    /// not wait for it. If it panics, the panic ends with that call, and the next event is told all the same.
+    ///
+    /// `close` returns when all events were told, unless the listener calls it; it must not be waiting then for something
+    /// that the one who closes holds. A listener that holds a handle of its own store keeps it open until it is closed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use casklog::{Event, Options};
+    /// let (events, told) = std::sync::mpsc::channel();
+    /// let store = Options::new(dir.path())
+    ///     .on_event(move |event| match event {
+    ///         Event::Rotated { from, to } => _ = events.send((*from, *to)),
+    ///         Event::Failed { cause, .. } => eprintln!("the log stopped: {cause}"),
+    ///         _ => {}
+    ///     })
+    ///     .open()?;
+    /// store.write(1, "key", "value")?;
+    /// store.rotate()?;
+    /// assert_eq!(told.recv()?, (1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Listener::new(listener));
+        self
     }
 
     /// Runs the log on another file system than the system's own.

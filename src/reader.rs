@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::checkpoint::{Checkpoint, checkpoint};
 use crate::entry::{Entry, EntryRef};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::follow::Follow;
 use crate::format::Next;
 use crate::history::{self, History};
@@ -51,13 +52,25 @@ pub struct SegmentInfo {
 }
 
 impl Reader {
-    pub(crate) fn new(view: Arc<View>, report: RecoveryReport) -> Self {
-        Reader { view, report: Arc::new(report) }
+    /// A reader of a log that was opened just now; tells of that.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is somebody to tell, and no thread to be had for it.
+    pub(crate) fn new(view: Arc<View>, report: RecoveryReport) -> Result<Self> {
+        let report = Arc::new(report);
+        view.events.note(|| Event::Opened { report: report.clone() });
+        report.damage.iter().for_each(|damage| view.notice(&damage.to_error()));
+        if view.options.background {
+            view.events.start(&view.options.dir)?;
+        }
+        Ok(Reader { view, report })
     }
 
     pub(crate) fn open(options: Options) -> Result<Self> {
         let (view, report, _) = recovery::open_read_only(options)?;
-        Ok(Reader::new(view, report))
+        let reader = Reader::new(view, report)?;
+        reader.view.events.tell_inline();
+        Ok(reader)
     }
 
     /// Takes over what a writer in another process has written, removed or cut since the log was opened or refreshed
@@ -433,6 +446,7 @@ impl Reader {
         let log = &*self.view;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (counters, cache) = (&log.counters, log.cache.stats());
+        let (read_ns, bytes_read) = log.dir.files.reads.snapshot();
         Stats {
             entries_written: count(&counters.entries),
             bytes_written: count(&counters.bytes),
@@ -448,9 +462,24 @@ impl Reader {
             cache_bytes: cache.bytes,
             cache_hits: cache.hits,
             cache_misses: cache.misses,
+            bytes_read,
+            read_ns,
+            commit_wait_ns: counters.commit_wait.snapshot(),
+            stall_ns: counters.stall.snapshot(),
+            sync_ns: counters.sync.snapshot(),
+            sync_bytes: counters.sync_bytes.snapshot(),
+            rotation_ns: counters.rotation.snapshot(),
+            seal_ns: counters.seal.snapshot(),
             tail: log.index.tail(),
             durable: log.durable(),
         }
+    }
+
+    /// Its directory and prefix, by which one log is told from others.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn name(&self) -> String {
+        let options = &self.view.options;
+        options.dir.join(&options.prefix).display().to_string()
     }
 
     /// What open found and did.

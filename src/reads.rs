@@ -107,16 +107,22 @@ fn cached<T: Take>(view: &View, row: &Row, offset: u32, end: u32, buffer: &mut V
 
 /// The live entry of an index.
 pub(crate) fn get(view: &View, index: u64) -> Result<Option<Entry>> {
-    let found = find::<Keep>(view, index, &mut Vec::new())?;
-    let Some((payload, position, is_durable)) = found else { return Ok(None) };
+    let (payload, position, is_durable) = match find::<Keep>(view, index, &mut Vec::new()) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(noticed(view, error)),
+    };
     let entry = Entry::new(payload, position, is_durable);
     own(view, entry, Entry::index, index, position)
 }
 
 /// The live entry of an index, in the caller's buffer.
 pub(crate) fn get_into<'a>(view: &View, index: u64, buffer: &'a mut Vec<u8>) -> Result<Option<EntryRef<'a>>> {
-    let found = find::<Copy>(view, index, buffer)?;
-    let Some((part, position, is_durable)) = found else { return Ok(None) };
+    let (part, position, is_durable) = match find::<Copy>(view, index, buffer) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(noticed(view, error)),
+    };
     let entry = EntryRef::new(&buffer[part], position, is_durable);
     own(view, entry, EntryRef::index, index, position)
 }
@@ -168,7 +174,7 @@ pub(crate) fn read(view: &View, position: Position) -> Result<Option<Entry>> {
         match read_once(view, position) {
             Err(error @ Error::Missing { .. }) if view.is_doubtful(&error) => {}
             Err(error @ Error::Damaged { .. }) if !is_second && view.is_doubtful(&error) => is_second = true,
-            read => return read,
+            read => return read.inspect_err(|error| view.notice(error)),
         }
     }
 }
@@ -215,7 +221,17 @@ pub(crate) fn stands_at(view: &View, index: u64, position: Position) -> Result<b
 }
 
 /// The index and the file must agree on what stands where.
+#[cold]
+#[inline(never)]
 pub(crate) fn misplaced(view: &View, position: Position) -> Error {
     let path = view.dir.segment_path(position.segment_number());
-    Error::damaged(&path, position.offset(), "another record than the index says")
+    noticed(view, Error::damaged(&path, position.offset(), "another record than the index says"))
+}
+
+/// An error that goes to a caller who holds no lock.
+#[cold]
+#[inline(never)]
+fn noticed(view: &View, error: Error) -> Error {
+    view.notice(&error);
+    error
 }

@@ -118,7 +118,7 @@ impl Source {
             return Err(Error::Lost { segment: gap.segment });
         }
         let log_id = view.index.table().rows().first().map_or(0, |row| row.segment.header.log_id);
-        Ok(Source { reader: Reader::new(view, report), state, log_id })
+        Ok(Source { reader: Reader::new(view, report)?, state, log_id })
     }
 
     /// What is live, in the order in which it was written.
@@ -201,7 +201,7 @@ fn compare(source: &Source, to: &Options) -> Result<Rewritten> {
     if let Some(damage) = report.damage.first() {
         return Err(damage.to_error());
     }
-    let reader = Reader::new(view, report);
+    let reader = Reader::new(view, report)?;
     let differs = |what: &str| Error::damaged(&to.dir, 0, format!("the new log has {what} than the old one"));
     let mut entries = 0;
     let mut written = live(&reader);

@@ -1,10 +1,15 @@
 //! Counters that the parts of a store keep, and the snapshot of them that callers get.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use crate::histogram::{Histogram, Sizes, Times};
 use crate::position::Position;
 
 /// What a store has done since it was opened, and what it holds.
+///
+/// All of it is counted at all times and costs next to nothing: an append and a read that the cache serves are not timed,
+/// nor counted but where they were before. What takes longer, because it waits for the disk or for another thread, is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -38,6 +43,25 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Blocks and footer pages that were looked for in the cache and not found.
     pub cache_misses: u64,
+    /// Bytes that readers have read from segment files. What the cache, a mapping or the memory of the active segment gave
+    /// does not count, nor what open reads.
+    pub bytes_read: u64,
+    /// How long each read of a segment file took, in nanoseconds; see [`bytes_read`](Stats::bytes_read).
+    pub read_ns: Histogram,
+    /// How long those who waited for a write to become durable did so, in nanoseconds: durable writes,
+    /// [`sync`](crate::Store::sync), [`Commit::wait`](crate::Commit::wait), and the keeper before it removes a segment.
+    /// Who found it durable already is not among them, nor who awaits a commit or has a callback.
+    pub commit_wait_ns: Histogram,
+    /// How long writes waited for room, in nanoseconds: for space in the active segment or for the next segment.
+    pub stall_ns: Histogram,
+    /// How long each sync of a segment file took, in nanoseconds.
+    pub sync_ns: Histogram,
+    /// How many bytes each of these syncs made durable.
+    pub sync_bytes: Histogram,
+    /// How long each rotation kept other writers waiting, in nanoseconds.
+    pub rotation_ns: Histogram,
+    /// How long it took to seal a segment, in nanoseconds: its footer, its sync, the manifest.
+    pub seal_ns: Histogram,
     /// Everything before this position can be read.
     pub tail: Position,
     /// Everything before this position is durable.
@@ -52,6 +76,12 @@ pub(crate) struct Counters {
     pub(crate) rotations: AtomicU64,
     pub(crate) seals: AtomicU64,
     pub(crate) segments_removed: AtomicU64,
+    pub(crate) commit_wait: Times,
+    pub(crate) stall: Times,
+    pub(crate) sync: Times,
+    pub(crate) sync_bytes: Sizes,
+    pub(crate) rotation: Times,
+    pub(crate) seal: Times,
 }
 
 impl Counters {
@@ -63,5 +93,44 @@ impl Counters {
 
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Threads count in so many places: in one they would wait for each other longer than what they count takes.
+pub(crate) const STRIPES: usize = 16;
+
+/// Where this thread counts.
+#[inline]
+pub(crate) fn stripe() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    }
+    STRIPE.with(|stripe| *stripe)
+}
+
+/// Reads of segment files. One from the page cache takes less than a microsecond, in any number of threads.
+#[derive(Debug, Default)]
+pub(crate) struct Reads([Stripe; STRIPES]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe {
+    times: Times,
+    bytes: AtomicU64,
+}
+
+impl Reads {
+    pub(crate) fn record(&self, bytes: usize, took: Duration) {
+        let stripe = &self.0[stripe()];
+        stripe.times.record_time(took);
+        stripe.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How long they took, and how many bytes they gave.
+    pub(crate) fn snapshot(&self) -> (Histogram, u64) {
+        let mut times = Times::default().snapshot();
+        self.0.iter().for_each(|stripe| times.merge(&stripe.times.snapshot()));
+        (times, self.0.iter().map(|stripe| stripe.bytes.load(Ordering::Relaxed)).sum())
     }
 }

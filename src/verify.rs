@@ -72,6 +72,7 @@ pub(crate) fn verify(view: &View) -> Result<Verified> {
         let size = view.dir.fs.open(&view.dir.segment_path(lost.segment), Access::Read).and_then(|file| file.size());
         all.damage.push(unusable(view, lost.segment, size.map_or(0, |size| size.min(u32::MAX.into()) as u32))?);
     }
+    all.damage.iter().for_each(|damage| view.notice(&damage.to_error()));
     Ok(all)
 }
 
@@ -162,7 +163,7 @@ fn segment(view: &View, table: &Table, row: &Row, (tail, sealed): (Position, u32
         Ok(_) => found.damage.push(damage(0, DATA_START, "it has the header of another segment".to_owned())),
         Err(why) => found.damage.push(damage(0, DATA_START, why.to_string())),
     }
-    let mut scan = Scan::new(Window::within(file.clone(), &segment.path, end), segment.header);
+    let mut scan = Scan::new(Window::within(file.clone(), &segment.path, end).counted(segment), segment.header);
     let (mut batch, mut held, mut standing) = (Vec::new(), None, 0);
     let limit = segment.gap.map_or(end, |(from, _)| from);
     loop {

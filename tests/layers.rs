@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A module may import from layers below its own, and from modules of its own layer that
 /// stand before it.
 const LAYERS: &[&[&str]] = &[
-    &["position", "error", "options", "stats", "sync", "latch"],
+    &["position", "error", "sync", "histogram", "events", "options", "stats", "latch"],
     &["fs"],
     &["format"],
     &["segment"],
@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
         "verify",
         "checkpoint",
         "reader",
+        "metrics",
         "store",
         "rewrite",
     ],
@@ -37,6 +38,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("options", "reader", "`Options::open_read_only` is the other one"),
     ("position", "error", "parsing a position can fail"),
     ("error", "options", "an error names the index order"),
+    ("events", "recovery", "what open found is told"),
 ];
 
 /// Lines a source file may have.

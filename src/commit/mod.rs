@@ -51,6 +51,8 @@ pub(crate) trait Durable: std::fmt::Debug + Send + Sync + 'static {
     fn written(&self) -> (u64, u64);
     /// When the caller waits.
     fn policy(&self) -> SyncPolicy;
+    /// Counts how long somebody waited.
+    fn waited(&self, _took: Duration) {}
     /// Starts a thread, if there are to be any.
     fn start(&self, run: impl FnOnce() + Send + 'static) -> Result<Option<JoinHandle<()>>>;
 }
@@ -155,11 +157,13 @@ impl<L: Durable> Commits<L> {
         if self.log.durable() >= target {
             return Ok(());
         }
+        let begun = Instant::now();
         self.present.fetch_add(1, Ordering::AcqRel);
         let result = self.wait_present(target);
         if !PARKED.with(|parked| parked.is_gone.swap(false, Ordering::AcqRel)) {
             self.present.fetch_sub(1, Ordering::AcqRel);
         }
+        self.log.waited(begun.elapsed());
         result
     }
 

@@ -8,14 +8,10 @@ use crate::log::Log;
 use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::segment::Extent;
-use crate::stats::Counters;
 use crate::sync::Instant;
 use crate::sync::thread::{self, JoinHandle};
 
 use super::Durable;
-
-/// A sync that takes longer is worth a warning.
-const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 impl Durable for Log {
     fn tail(&self) -> Position {
@@ -44,6 +40,10 @@ impl Durable for Log {
         Log::policy(self)
     }
 
+    fn waited(&self, took: Duration) {
+        self.counters.commit_wait.record_time(took);
+    }
+
     fn start(&self, run: impl FnOnce() + Send + 'static) -> Result<Option<JoinHandle<()>>> {
         if !self.options.background {
             return Ok(None);
@@ -63,19 +63,16 @@ fn sync_segments(log: &Log) -> Result<()> {
     let from = log.view.durable().segment();
     // The table was published before the tail, so it holds the tail's segment.
     let table = log.index.table();
-    let start = Instant::now();
     for row in table.rows().iter().filter(|row| u64::from(row.number()) >= from) {
         if u64::from(row.number()) > tail.segment() {
             break;
         }
         let extent = if row.end.is_some() { Extent::Complete } else { Extent::SoFar };
+        let bytes = log.undurable_in(row.number(), row.bytes(tail));
+        let begun = Instant::now();
         if row.segment.sync(extent)? {
-            Counters::add(&log.counters.syncs, 1);
+            log.synced(row.number(), bytes, begun.elapsed());
         }
-    }
-    let took = start.elapsed();
-    if took > SLOW_SYNC {
-        tracing::warn!(?took, %tail, "a sync was slow");
     }
     // Another thread's sync may have failed meanwhile: then nothing is known to be durable any more.
     log.latch.check()?;

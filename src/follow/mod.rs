@@ -157,7 +157,7 @@ impl Follow {
         if self.is_over {
             return Ok(None);
         }
-        let step = self.step();
+        let step = self.step().inspect_err(|error| self.view.notice(error));
         self.is_over = matches!(&step, Err(error) if !matches!(error, Error::Damaged { .. } | Error::Lost { .. }));
         step
     }
@@ -290,7 +290,8 @@ impl Follow {
                 Err(_) if row.segment.is_retired() => return Ok(true),
                 file => file?,
             };
-            let mut scan = Scan::new(Window::within(file, &row.segment.path, end), row.segment.header);
+            let window = Window::within(file, &row.segment.path, end).counted(&row.segment);
+            let mut scan = Scan::new(window, row.segment.header);
             if self.at.offset32() > DATA_START {
                 scan.resume_at(self.at.offset32(), row.segment.log_number_at(self.at.offset32()));
             }

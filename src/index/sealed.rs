@@ -287,7 +287,7 @@ impl Sealed {
         segment: &Segment,
         mut each: impl FnMut(u32, u32, Option<EntryRecord<'_>>),
     ) -> Result<()> {
-        let window = || Window::new(segment.file()?, &segment.path);
+        let window = || Window::new(segment.file()?, &segment.path).map(|window| window.counted(segment));
         let mut scan = Scan::new(window()?, segment.header);
         let (mut batch, end) = (Vec::new(), self.trailer.data_end);
         loop {

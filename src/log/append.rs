@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::{Kind, Next, RecordType};
 use crate::position::Position;
 use crate::segment::Active;
-use crate::sync::MutexGuard;
+use crate::sync::{Instant, MutexGuard};
 
 use super::group::Item;
 use super::{Group, Log, OVERHEAD_BYTES, Op, Scratch, Single, Wait, Writer};
@@ -133,7 +133,10 @@ impl Log {
     }
 
     fn wait_for_room(&self, writer: &mut MutexGuard<'_, Writer>, wait: Wait<'_>) -> Result<()> {
-        wait(writer)?;
+        let begun = Instant::now();
+        let waited = wait(writer);
+        self.counters.stall.record_time(begun.elapsed());
+        waited?;
         writer.failed.take().map_or(Ok(()), Err)
     }
 

@@ -14,17 +14,21 @@ mod rotate;
 mod state;
 mod view;
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::format::{Framer, Header, Predecessor};
 use crate::fs::{File, Lock, Region};
 use crate::latch::Latch;
 use crate::options::{Options, SyncPolicy};
 use crate::position::Position;
 use crate::segment::{Active, DATA_START, Segment};
+use crate::stats::Counters;
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 pub(crate) use contents::{Contents, Journal, Meta};
@@ -138,9 +142,10 @@ impl Deref for Log {
 impl Log {
     pub(crate) fn new(options: Options, dir: Dir, writer: Writer, durable: Position) -> Self {
         let (index, meta) = (writer.contents.index.clone(), writer.contents.meta.clone());
+        let view = Arc::new(View::new(options, dir, index, meta, durable));
         Log {
-            view: Arc::new(View::new(options, dir, index, meta, durable)),
-            latch: Latch::default(),
+            latch: Latch::new(view.events.clone()),
+            view,
             writer: Mutex::new(writer),
             wish: Condvar::new(),
             done: Condvar::new(),
@@ -180,6 +185,30 @@ impl Log {
         let rows = table.rows().iter().filter(|row| u64::from(row.number()) >= durable.segment());
         let all: u64 = rows.map(|row| row.bytes(tail)).sum();
         all.saturating_sub(durable.offset())
+    }
+
+    /// Bytes of a segment, up to `end`, that are written and not known to be durable.
+    pub(crate) fn undurable_in(&self, number: u32, end: u64) -> u64 {
+        let durable = self.durable();
+        match u64::from(number).cmp(&durable.segment()) {
+            Ordering::Less => 0,
+            Ordering::Equal => end.saturating_sub(durable.offset()),
+            Ordering::Greater => end,
+        }
+    }
+
+    /// A sync of a segment has returned, which made so many bytes durable. Whoever listens is told later, so that it may be
+    /// called by the leader of others who wait.
+    pub(crate) fn synced(&self, number: u32, bytes: u64, took: Duration) {
+        Counters::add(&self.counters.syncs, 1);
+        self.counters.sync.record_time(took);
+        self.counters.sync_bytes.record(bytes);
+        if took < self.options.slow_sync {
+            tracing::trace!(segment = number, bytes, ?took, "synced");
+            return;
+        }
+        tracing::warn!(segment = number, bytes, ?took, "a sync was slow");
+        self.events.note(|| Event::SlowSync { segment: number.into(), bytes, took });
     }
 
     /// Gives back the space that was made ready and not used: all is durable, nothing more is written, and the next open

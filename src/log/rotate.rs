@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::format::{Framer, HeadStamp, Header, Kind, RecordType};
 use crate::position::SEGMENT_NUMBER_MAX;
 use crate::segment::{Active, DATA_START, Segment};
@@ -30,6 +31,7 @@ impl Log {
             self.want_spare(writer);
             return Ok(false);
         };
+        let begun = Instant::now();
         // Its footer is written behind what is durable by then.
         self.pad_end(writer)?;
         let stamp = self.head_stamp(writer);
@@ -62,6 +64,9 @@ impl Log {
         let journal = writer.contents.begin_segment(segment, old.as_ref().map(|old| old.end));
         if let Some(old) = old {
             self.counters.rotations.fetch_add(1, Ordering::Relaxed);
+            let (from, to) = (u64::from(old.segment.number), u64::from(header.number));
+            tracing::debug!(from, to, "rotated");
+            self.events.note(|| Event::Rotated { from, to });
             // There would be no time to make the next one ready while the second half of this one is filled.
             writer.wishes.spare = self.options.background && writer.begun.elapsed() < FAST;
             if !writer.keeper_rests {
@@ -69,6 +74,7 @@ impl Log {
             }
             let (segment, end, framer) = (old.segment, old.end, old.framer);
             writer.rotated.push_back(Rotated { segment, end, framer, journal, tmp, region: Some(old.region) });
+            self.counters.rotation.record_time(begun.elapsed());
         }
         writer.begun = Instant::now();
         writer.syncs_asked = 0;

@@ -1,16 +1,19 @@
 //! What reading needs of a log, whether this process writes to it or another one does.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::events::{Event, Events};
 use crate::format::{Next, State};
 use crate::index::Index;
 use crate::options::Options;
 use crate::position::Position;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::sync::{Event, Mutex, RwLock};
+use crate::sync::{Event as Moved, Mutex, RwLock};
 
 use super::{Dir, Meta};
 
@@ -35,6 +38,9 @@ pub(crate) struct View {
     pub(crate) cache: Cache,
     pub(crate) meta: Arc<RwLock<Meta>>,
     pub(crate) counters: Counters,
+    pub(crate) events: Arc<Events>,
+    /// Where damage was found that was told: file and offset.
+    damaged: Mutex<BTreeSet<(PathBuf, u64)>>,
     /// Everything before this position is durable.
     durable: AtomicU64,
     /// Reads are refused.
@@ -45,7 +51,7 @@ pub(crate) struct View {
     /// Indexes below it were removed, or may have been.
     removed_below: AtomicU64,
     /// Told when the log has grown, when more of it is durable, and when it is closed.
-    pub(crate) moved: Event,
+    pub(crate) moved: Moved,
     /// Where the log was cut under this reader, each time it was, and how often.
     cuts: Mutex<Vec<Position>>,
     cut_count: AtomicU64,
@@ -61,15 +67,20 @@ const UNSET: u64 = 0;
 const AT: u64 = 1;
 const EXHAUSTED: u64 = 2;
 
+/// Damage in so many places is told.
+const DAMAGED_MOST: usize = 1024;
+
 impl View {
     pub(crate) fn new(
-        options: Options,
+        mut options: Options,
         dir: Dir,
         index: Arc<Index>,
         meta: Arc<RwLock<Meta>>,
         durable: Position,
     ) -> Self {
         View {
+            events: Arc::new(Events::new(options.listener.take())),
+            damaged: Mutex::default(),
             cache: Cache::new(options.cache_bytes),
             options,
             dir,
@@ -81,7 +92,7 @@ impl View {
             next: AtomicU64::new(0),
             next_kind: AtomicU64::new(UNSET),
             removed_below: AtomicU64::new(0),
-            moved: Event::new(),
+            moved: Moved::new(),
             cuts: Mutex::default(),
             cut_count: AtomicU64::new(0),
             followers: AtomicUsize::new(0),
@@ -164,6 +175,24 @@ impl View {
         self.trouble.lock().take()
     }
 
+    /// An error goes to a caller, of which it is certain: tells of damage, of each place once. The caller holds no lock.
+    #[cold]
+    pub(crate) fn notice(&self, error: &Error) {
+        let place = match error {
+            Error::Damaged { path, at, .. } => (path.clone(), *at),
+            Error::Missing { path } => (path.clone(), 0),
+            _ => return,
+        };
+        let mut damaged = self.damaged.lock();
+        let is_told = damaged.len() < DAMAGED_MOST && damaged.insert(place);
+        drop(damaged);
+        if is_told {
+            tracing::warn!(%error, "damage was found");
+            self.events.note(|| Event::DamageFound { error: error.clone() });
+            self.events.tell_inline();
+        }
+    }
+
     /// # Errors
     /// [`Error::Closed`].
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -244,5 +273,11 @@ impl View {
             self.index.first_from(self.removed_below(), &table, tail)
         });
         Error::Removed { first }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.events.stop();
     }
 }

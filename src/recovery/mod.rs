@@ -17,7 +17,6 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::Lock;
-use crate::latch::Latch;
 use crate::log::{Contents, Dir, Log, Writer};
 use crate::options::{Options, RecoveryMode};
 use crate::position::Position;
@@ -41,6 +40,7 @@ pub(crate) struct Opened {
 /// Opens or creates the log that `options` describe.
 pub(crate) fn open(options: Options) -> Result<Opened> {
     options.validate()?;
+    let _span = span(&options).entered();
     let dir = Dir::new(&options);
     let lock = lock(&options, &dir)?;
     open_locked(options, dir, lock)
@@ -61,18 +61,13 @@ pub(crate) fn open_locked(options: Options, dir: Dir, lock: Box<dyn Lock>) -> Re
     report.read_duration = started.elapsed();
 
     let settled = Instant::now();
-    let latch = Latch::default();
-    let (writer, durable) = match must_stop {
-        Some(cause) => {
-            latch.set_read_only(cause);
-            read_only(judgement)
-        }
+    let ((writer, durable), refused) = match must_stop {
+        Some(cause) => (read_only(judgement), Some(cause)),
         None => match settle::settle(&options, &dir, found, judgement, &mut report) {
-            Ok(settled) => settled,
+            Ok(settled) => (settled, None),
             Err(cause) if options.allow_read_only => {
-                latch.set_read_only(cause);
                 report = RecoveryReport::default();
-                read_only(examine(&options, &dir, rules, &mut report)?.0)
+                (read_only(examine(&options, &dir, rules, &mut report)?.0), Some(cause))
             }
             Err(cause) => {
                 return Err(Error::ReadOnly { cause: std::sync::Arc::new(cause) });
@@ -83,11 +78,38 @@ pub(crate) fn open_locked(options: Options, dir: Dir, lock: Box<dyn Lock>) -> Re
     report.durable = durable;
     report.end = writer.tail();
     report.segments = writer.contents.rows().len() as u64;
-    tracing::info!(end = %report.end, durable = %report.durable, clean = report.is_clean, "opened the log");
-    let mut log = Log::new(options, dir, writer, durable);
-    log.latch = latch;
+    trace(&report);
+    let log = Log::new(options, dir, writer, durable);
+    if let Some(cause) = refused {
+        log.latch.set_read_only(cause);
+    }
     log.publish_open();
     Ok(Opened { log, lock, report })
+}
+
+/// Everything that is traced while a log is opened stands in it.
+pub(crate) fn span(options: &Options) -> tracing::Span {
+    let span = tracing::info_span!("open", dir = %options.dir.display(), prefix = options.prefix);
+    span.in_scope(|| tracing::debug!(?options, "opening the log"));
+    span
+}
+
+/// What open found and did.
+pub(crate) fn trace(report: &RecoveryReport) {
+    tracing::info!(
+        end = %report.end,
+        durable = %report.durable,
+        clean = report.is_clean,
+        new = report.is_new,
+        segments = report.segments,
+        scanned_bytes = report.scanned_bytes,
+        written_back_bytes = report.written_back_bytes,
+        torn_bytes = report.torn_tail.as_ref().map_or(0, |torn| torn.bytes),
+        damage = report.damage.len(),
+        read = ?report.read_duration,
+        write = ?report.write_duration,
+        "opened the log"
+    );
 }
 
 /// Surveys and judges until nothing new comes to light; changes nothing.

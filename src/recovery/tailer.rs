@@ -21,11 +21,11 @@ use crate::segment::{Scan, Scanned, Segment, Stop, Window, read_summary};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, thread};
 
-use super::examine;
 use super::judge::{Judgement, OnDamage, Rules};
 use super::member::{Found, op_of};
 use super::report::RecoveryReport;
 use super::survey::{Member, look_for_member};
+use super::{examine, span, trace};
 
 /// So many times the same is found before it is believed.
 const SAME: usize = 3;
@@ -73,6 +73,7 @@ enum Look {
 /// Opens the log for reading only; says what it is behind its records, too.
 pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryReport, format::State)> {
     options.validate()?;
+    let _span = span(&options).entered();
     let dir = Dir::new(&options);
     let mut options = options;
     options.create = false;
@@ -82,8 +83,11 @@ pub(crate) fn open_read_only(options: Options) -> Result<(Arc<View>, RecoveryRep
     report.durable = state.durable;
     report.end = state.tail();
     report.segments = state.contents.rows().len() as u64;
+    trace(&report);
     let (durable, found) = (state.durable, state.contents.state);
     let mut view = View::new(options.clone(), dir, index, meta, durable);
+    // The view has it, and lets go of it in time.
+    options.listener = None;
     view.set_state(&state.contents.state);
     let tailer = Tailer { options, state: Mutex::new(state), is_watched: AtomicBool::new(false) };
     view.foreign = Some(Box::new(tailer));

@@ -7,6 +7,7 @@ use lru::LruCache;
 
 use crate::error::{Error, Result};
 use crate::fs::{Access, File, Fs};
+use crate::stats::Reads;
 use crate::sync::Mutex;
 
 /// The descriptors of sealed segments, the least recently used closed first.
@@ -15,12 +16,14 @@ pub(crate) struct Files {
     fs: Arc<dyn Fs>,
     open: Mutex<LruCache<u32, Arc<dyn File>>>,
     max_open: usize,
+    /// What readers read from them.
+    pub(crate) reads: Arc<Reads>,
 }
 
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>, max_open: usize) -> Self {
         // Not a cache with a bound of its own: it would take the memory for all descriptors at once.
-        Files { fs, open: Mutex::new(LruCache::unbounded()), max_open }
+        Files { fs, open: Mutex::new(LruCache::unbounded()), max_open, reads: Arc::default() }
     }
 
     /// The file of the segment with this id, opened outside the lock where it is not open yet.

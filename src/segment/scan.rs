@@ -10,6 +10,10 @@ use crate::format::{
     read_fragment, read_whole,
 };
 use crate::fs::File;
+use crate::stats::Reads;
+use crate::sync::Instant;
+
+use super::Segment;
 
 /// How much is read at once: many blocks, so that a scan runs at the speed of sequential reads.
 const WINDOW_BYTES: usize = 8 * BLOCK_BYTES as usize;
@@ -24,6 +28,8 @@ pub(crate) struct Window {
     /// How much is read next, and at most: a look at a few records reads little.
     ahead: usize,
     most: usize,
+    /// What it reads counts there, where a reader reads.
+    reads: Option<Arc<Reads>>,
 }
 
 impl Window {
@@ -39,6 +45,7 @@ impl Window {
             bytes: Bytes::new(),
             ahead: BLOCK_BYTES as usize,
             most: WINDOW_BYTES,
+            reads: None,
         })
     }
 
@@ -53,7 +60,14 @@ impl Window {
             bytes: Bytes::new(),
             ahead,
             most: WINDOW_BYTES,
+            reads: None,
         }
+    }
+
+    /// What it reads of this segment counts as read.
+    pub(crate) fn counted(mut self, segment: &Segment) -> Self {
+        self.reads = Some(segment.files.reads.clone());
+        self
     }
 
     /// Reads no more than it must, for a look at the head of a file.
@@ -81,7 +95,11 @@ impl Window {
             // The memory is used again, unless somebody holds a record in it.
             let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
             bytes.resize(wanted, 0);
+            let begun = Instant::now();
             let read = self.file.read_at(&mut bytes, start).map_err(|e| Error::io("read", &self.path, e))?;
+            if let Some(reads) = &self.reads {
+                reads.record(read, begun.elapsed());
+            }
             bytes.truncate(read);
             (self.start, self.bytes) = (start, bytes.freeze());
             self.ahead = (4 * self.ahead).min(self.most);

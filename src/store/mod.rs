@@ -91,7 +91,7 @@ impl Store {
         *log.lock.lock() = Some(opened.lock);
         let commits = Arc::new(Commits::new(log.clone()));
         let keeper = Arc::new(Keeper::new(log.clone(), commits.clone()));
-        let reader = Reader::new(log.view.clone(), opened.report);
+        let reader = Reader::new(log.view.clone(), opened.report)?;
         let shared = Shared { log, commits, keeper, closed: Mutex::default() };
         shared.keeper.start()?;
         shared.commits.start_periodic()?;
@@ -104,13 +104,31 @@ impl Store {
         &self.shared.log
     }
 
-    /// Without threads, whoever makes a step due takes it.
+    /// Without threads, whoever makes a step due takes it, and tells of it.
+    #[inline]
     fn catch_up_inline(&self) -> Result<()> {
-        if self.log().options.background || self.log().latch.check().is_err() {
-            return Ok(());
-        }
-        self.shared.commits.run_inline();
-        self.shared.keeper.catch_up()
+        if self.log().options.background { Ok(()) } else { self.catch_up() }
+    }
+
+    #[cold]
+    fn catch_up(&self) -> Result<()> {
+        let outcome = match self.log().latch.check() {
+            Ok(()) => {
+                self.shared.commits.run_inline();
+                self.shared.keeper.catch_up()
+            }
+            // Whoever met the failure was told of it.
+            Err(_) => Ok(()),
+        };
+        self.log().events.tell_inline();
+        outcome
+    }
+
+    /// Without threads, whoever fails tells of it.
+    #[cold]
+    fn tell_inline(&self, error: Error) -> Error {
+        self.log().events.tell_inline();
+        error
     }
 
     /// Whether writes are possible.
@@ -128,11 +146,14 @@ impl Store {
     /// The failure that stopped the store.
     #[cfg(feature = "testing")]
     pub fn idle(&self) -> Result<()> {
-        self.shared.keeper.idle()
+        let outcome = self.shared.keeper.idle();
+        self.log().events.tell_inline();
+        outcome
     }
 
-    /// Finishes what was begun, makes everything durable and releases the log. Other handles then get
-    /// [`Error::Closed`], but for what never fails, which answers from memory; a second call returns what the first did.
+    /// Finishes what was begun, makes everything durable and releases the log; a [listener](Options::on_event) has heard
+    /// everything by then. Other handles then get [`Error::Closed`], but for what never fails, which answers from memory; a
+    /// second call returns what the first did.
     ///
     /// # Errors
     /// The failure that stopped the store, if one did; then nothing is written.
@@ -150,6 +171,10 @@ impl Store {
         drop(closed);
         shared.commits.stop(true);
         shared.log.release();
+        let (dir, end) = (shared.log.options.dir.display(), shared.log.index.tail());
+        tracing::info!(%dir, %end, failed = outcome.is_err(), "closed the log");
+        shared.log.events.stop();
+        shared.log.events.join();
         outcome
     }
 }

@@ -323,8 +323,13 @@ impl Store {
     pub fn sync(&self) -> Result<()> {
         self.writable()?;
         self.log().writer.lock().syncs_asked += 1;
-        self.shared.commits.wait(self.log().index.tail())?;
+        self.wait(self.log().index.tail())?;
         self.catch_up_inline()
+    }
+
+    /// Waits until everything before `target` is durable.
+    fn wait(&self, target: Position) -> Result<()> {
+        self.shared.commits.wait(target).map_err(|error| self.tell_inline(error))
     }
 
     /// Begins a new segment and returns when the old one is sealed and durable. Does nothing in a segment without
@@ -342,6 +347,11 @@ impl Store {
     /// # Errors
     /// As [`write`](Store::write).
     pub fn rotate(&self) -> Result<()> {
+        self.seal_active().map_err(|error| self.tell_inline(error))?;
+        self.catch_up_inline()
+    }
+
+    fn seal_active(&self) -> Result<()> {
         let log = self.log();
         let mut writer = log.writer.lock();
         log.check_writable(&writer)?;
@@ -359,15 +369,13 @@ impl Store {
                 !writer.rotated.iter().any(|rotated| rotated.segment.number <= old)
             };
             if is_done {
-                break;
+                return Ok(());
             }
             self.shared.keeper.wait(&mut writer)?;
             if let Some(error) = writer.failed.take().filter(|_| is_active) {
                 return Err(error);
             }
         }
-        drop(writer);
-        self.catch_up_inline()
     }
 
     pub(super) fn put<T: Serialize + ?Sized>(
@@ -394,7 +402,9 @@ impl Store {
             .encode(key, value)
             .and_then(|()| self.log().put(index, &mut single, &|writer| self.shared.keeper.wait(writer)));
         SINGLE.set(single);
-        placed.map(|(index, position, end)| (Appended { index, position }, end))
+        placed
+            .map(|(index, position, end)| (Appended { index, position }, end))
+            .map_err(|error| self.tell_inline(error))
     }
 
     fn place_batch(&self, batch: &Batch) -> Result<(Vec<Position>, Position)> {
@@ -431,7 +441,8 @@ impl Store {
     }
 
     fn place(&self, group: &Group, placed: impl FnMut(Position)) -> Result<Option<Position>> {
-        self.log().append(group, &|writer| self.shared.keeper.wait(writer), placed)
+        let placed = self.log().append(group, &|writer| self.shared.keeper.wait(writer), placed);
+        placed.map_err(|error| self.tell_inline(error))
     }
 
     /// Keeps what waits to become durable within its bound.
@@ -451,22 +462,21 @@ impl Store {
             self.catch_up_inline()?;
             return Err(Error::Busy { undurable, limit });
         }
-        self.shared.commits.wait(log.index.tail())
+        self.wait(log.index.tail())
     }
 
     /// Waits for what the policy or the caller asks.
     fn settle(&self, end: Position, durability: Durability) -> Result<()> {
-        let commits = &self.shared.commits;
         let policy = self.log().policy();
         match durability {
             Durability::Synced => {
                 if !policy.syncs_each_write() {
                     self.log().writer.lock().syncs_asked += 1;
                 }
-                commits.wait(end)?;
+                self.wait(end)?;
             }
-            Durability::Policy if policy.syncs_each_write() => commits.wait(end)?,
-            Durability::Policy | Durability::Written => commits.placed(end)?,
+            Durability::Policy if policy.syncs_each_write() => self.wait(end)?,
+            Durability::Policy | Durability::Written => self.shared.commits.placed(end)?,
         }
         self.catch_up_inline()
     }

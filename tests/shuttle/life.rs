@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use casklog::fs::sim::SimFs;
-use casklog::{Batch, Commit, Durability, Entry, Error, LogItem, Position, Store, SyncPolicy};
+use casklog::{Batch, Commit, Durability, Entry, Error, Event, LogItem, Position, Store, SyncPolicy};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
@@ -45,7 +45,14 @@ fn assert_true(entry: &Entry) {
 pub(crate) fn live() -> History {
     let plan = Plan::draw();
     let fs = plan.disk();
-    let store = plan.setup.options(&fs).background(true).open().unwrap();
+    let handle = Arc::new(Mutex::new(None));
+    let mut options = plan.setup.options(&fs).background(true);
+    if plan.listens {
+        let (handle, may_close) = (handle.clone(), plan.end == End::CloseMeanwhile);
+        options = options.on_event(move |event| listen(&handle, event, may_close));
+    }
+    let store = options.open().unwrap();
+    *handle.lock().unwrap() = plan.listens.then(|| store.clone());
     plan.arm(&fs);
     let life = Arc::new(Life {
         plan: plan.clone(),
@@ -93,9 +100,22 @@ pub(crate) fn live() -> History {
         }
         End::Drop => history.check_live(&store),
     }
-    drop(store);
+    let listened = handle.lock().unwrap().take();
+    drop((store, listened));
     patient.into_iter().for_each(|(_, other)| other.join().unwrap());
     history
+}
+
+/// Does what would wait for ever if any lock, or the lead of others who wait, were held. How it ends is nothing to say: the
+/// store may have failed, or be closed.
+fn listen(handle: &Mutex<Option<Store>>, event: &Event, may_close: bool) {
+    // Not held meanwhile; this may be the last handle in the end.
+    let Some(store) = handle.lock().unwrap().clone() else { return };
+    match event {
+        Event::Rotated { .. } => _ = store.sync().and_then(|()| store.rotate()),
+        Event::Sealed { .. } if may_close && thread_rng().gen_ratio(1, 3) => _ = store.close(),
+        _ => _ = (store.writable(), store.stats(), store.segments()),
+    }
 }
 
 impl Life {

@@ -2,7 +2,7 @@
 //! takes the next step, at every lock and atomic operation of the library, which takes both from its module `sync`.
 //!
 //! A *life* is one store on a simulated disk: writers, somebody who reads, follows or kills, the keeper and the committer,
-//! and a close, some of it drawn by chance as well. Nobody may wait for ever (shuttle reports when all threads do), nobody may
+//! a listener that uses the store, and a close, some of it drawn by chance as well. Nobody may wait for ever (shuttle reports when all threads do), nobody may
 //! be shown what was not written, and after it the disk is cut at operations of its journal: what is found then must be
 //! one of the states that the order of the log allows (see `support`), with all that anybody was told to be durable.
 //!

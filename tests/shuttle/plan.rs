@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) others: Vec<Other>,
     pub(crate) taking: Taking,
     pub(crate) end: End,
+    /// Somebody listens to its events, and uses the store when he is told.
+    pub(crate) listens: bool,
     /// The sync that fails, counted from the open.
     pub(crate) failing_sync: Option<u64>,
     pub(crate) personality: Personality,
@@ -85,6 +87,7 @@ impl Plan {
             others,
             taking: one_of(&[Taking::Nothing, Taking::Before, Taking::After]),
             end: one_of(&[End::Close, End::CloseMeanwhile, End::Drop]),
+            listens: chance(40),
             failing_sync: chance(15).then(|| thread_rng().gen_range(0..12)),
             personality: one_of(&[Personality::Posix, Personality::Posix, Personality::Ext4, Personality::Xfs]),
         }

@@ -168,7 +168,7 @@ fn which(ranges: &[(u64, u64)]) -> String {
     let shown = |ranges: &[(u64, u64)]| ranges.iter().map(words).collect::<Vec<_>>().join(", ");
     match ranges {
         [] => String::new(),
-        [few @ ..] if few.len() <= RANGES_SHOWN => format!(": {}", shown(few)),
+        few if few.len() <= RANGES_SHOWN => format!(": {}", shown(few)),
         [first @ .., last] => format!(": {}, ..., {}", shown(&first[..RANGES_SHOWN - 1]), words(last)),
     }
 }
