@@ -279,7 +279,7 @@ fn reaches(kept: &Kept, first: u64, last: u64) -> bool {
 /// The file of a retired segment may have gone while it was being read.
 fn gone(view: &View, row: &Row, error: Error) -> Error {
     match error {
-        Error::Missing { .. } if row.segment.is_retired() => view.removed(),
+        Error::Missing { .. } if row.segment.is_retired() || view.is_doubtful(&error) => view.removed(),
         other => other,
     }
 }
