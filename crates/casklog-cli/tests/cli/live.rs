@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use casklog::SyncPolicy;
 
-use super::Place;
+use super::{Place, casklog};
 
 /// A `tail -f`, which ends with the test.
 struct Follower(Child);
@@ -51,6 +51,8 @@ fn tail_misses_nothing_beside_a_writer_that_rotates_and_retires() {
     let mut tail = Follower::new(&place, &["-n", "100"]);
     let lines = tail.lines();
     let (seen, written) = (AtomicU64::new(5000), AtomicU64::new(0));
+    let copies = Place::empty();
+    let backup = copies.path().join("copy");
     let mut others = 0;
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
@@ -102,11 +104,17 @@ fn tail_misses_nothing_beside_a_writer_that_rotates_and_retires() {
                 (&["cat", "--log-order"], &[0, 1]),
                 (&["tail", "-n", "10000"], &[0, 1]),
                 (&["map"], &[0]),
+                // Which looks into each segment, though no entry has this key.
+                (&["get", "--key", "nobody"], &[1, 4]),
+                // Once more into the same directory, while segments come and go.
+                (&["backup", backup.to_str().unwrap()], &[0]),
             ] {
                 let ran = place.run(args);
                 assert!(codes.contains(&ran.code), "{args:?}: {} {}", ran.code, ran.stderr);
                 others += 1;
             }
+            let copied = casklog().args(["verify", "--dir"]).arg(&backup).output().unwrap();
+            assert!(copied.status.success(), "the backup is whole: {copied:?}");
         }
         let (first, last) = reading.join().unwrap();
         assert!((4901..=8000).contains(&first), "{first}");
