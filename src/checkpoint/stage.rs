@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn path(&self, number: u32) -> std::path::PathBuf {
+    pub(super) fn path(&self, number: u32) -> PathBuf {
         self.dir.path.join(self.dir.names.replacement(number))
     }
 

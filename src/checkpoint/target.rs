@@ -1,5 +1,6 @@
 //! What is in the directory that a checkpoint is made in, and whether it may be changed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -167,13 +168,13 @@ fn open(dir: &Dir, number: u32) -> Result<Option<Arc<dyn File>>> {
     }
 }
 
-fn size(file: &dyn File, path: &std::path::Path) -> Result<u64> {
+fn size(file: &dyn File, path: &Path) -> Result<u64> {
     file.size().map_err(|e| Error::io("read the size of", path, e))
 }
 
 /// Whether both have the bytes from `from` to `to`, and the same.
 fn are_equal(
-    (copy, path): (&dyn File, &std::path::Path),
+    (copy, path): (&dyn File, &Path),
     (source, segment): (&dyn File, &Segment),
     from: u64,
     to: u64,
