@@ -116,7 +116,7 @@ fn check_end(dir: &Dir, plan: &Plan, manifest: &Manifest) -> Result<()> {
         return refuse(dir, format!("it was written to since, behind {}", manifest.durable));
     }
     let Some(piece) = plan.piece(number).filter(|piece| piece.part != Part::Gap) else { return Ok(()) };
-    let source = piece.segment.file()?;
+    let source = piece.file()?;
     if !are_equal((&*file, &path), (&*source, &piece.segment), 0, end)? {
         return refuse(dir, format!("its segment {number} holds something else"));
     }
@@ -136,7 +136,7 @@ pub(super) fn kept(dir: &Dir, plan: &Plan, found: &Found) -> Result<Vec<u32>> {
 }
 
 fn is_kept(dir: &Dir, piece: &Piece, found: &Found) -> Result<bool> {
-    let Piece { segment, part } = piece;
+    let Piece { segment, part, .. } = piece;
     let Some(file) = open(dir, segment.number)? else { return Ok(false) };
     let path = dir.segment_path(segment.number);
     match (part, found) {
@@ -147,7 +147,7 @@ fn is_kept(dir: &Dir, piece: &Piece, found: &Found) -> Result<bool> {
         }
         (Part::Records(_), _) => Ok(false),
         (Part::Sealed | Part::Gap, _) => {
-            let source = segment.file()?;
+            let source = piece.file()?;
             let bytes = size(&*source, &segment.path)?;
             let is_same = size(&*file, &path)? == bytes && read_header(&*file, &path)? == Ok(segment.header);
             // The trailer ends the file, and says under a checksum what stands before it.
