@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::{Next, State};
+use crate::fs::Lock;
 use crate::log::Dir;
 use crate::log_order::LogItem;
 use crate::options::{Options, SyncPolicy};
@@ -163,7 +164,7 @@ fn give_up(to: &Options) {
 }
 
 /// Writes all of `source` into the new log, makes it durable and closes it.
-fn fill(source: &Source, to: &Options, dir: Dir, held: Box<dyn crate::fs::Lock>) -> Result<()> {
+fn fill(source: &Source, to: &Options, dir: Dir, held: Box<dyn Lock>) -> Result<()> {
     let limitless = Options { max_segments: None, max_bytes: None, max_age: None, ..to.clone() };
     let store = Store::open_locked(limitless.sync(SyncPolicy::None), dir, held)?;
     let filled = write(source, to, &store);

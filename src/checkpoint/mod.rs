@@ -35,7 +35,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::format::Manifest;
+use crate::fs::Lock;
 use crate::log::{Dir, View};
+use crate::options::Options;
 use crate::position::Position;
 use crate::recovery::lock;
 
@@ -134,11 +136,11 @@ struct Work<'a> {
     is_marked: bool,
     /// Files that others take for the log were changed.
     is_switched: bool,
-    _lock: Box<dyn crate::fs::Lock>,
+    _lock: Box<dyn Lock>,
 }
 
 impl<'a> Work<'a> {
-    fn begin(options: &crate::options::Options, dir: &'a Dir) -> Result<Self> {
+    fn begin(options: &Options, dir: &'a Dir) -> Result<Self> {
         let lock = lock(options, dir)?;
         Ok(Work { dir, stage: Stage::new(dir)?, is_first: false, is_marked: false, is_switched: false, _lock: lock })
     }

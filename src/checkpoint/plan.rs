@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::Manifest;
+use crate::fs::File;
 use crate::index::{Indexes, Row, Table};
 use crate::log::View;
 use crate::position::Position;
@@ -29,6 +30,15 @@ pub(super) enum Part {
 pub(super) struct Piece {
     pub(super) segment: Arc<Segment>,
     pub(super) part: Part,
+    /// Of what has to be copied, and waited for: retention may take the name meanwhile, and not the file.
+    file: Option<Arc<dyn File>>,
+}
+
+impl Piece {
+    /// The file in the log, for reading.
+    pub(super) fn file(&self) -> Result<Arc<dyn File>> {
+        self.file.as_ref().map_or_else(|| self.segment.file(), |file| Ok(file.clone()))
+    }
 }
 
 /// All that the copy will be.
@@ -82,11 +92,14 @@ impl Plan {
                 (None, Indexes::Sealed(_)) if is_proven => Part::Sealed,
                 (None, _) => Part::Records(end_of(row)),
             };
-            Piece { segment: row.segment.clone(), part }
+            let segment = row.segment.clone();
+            let file = if part == Part::Sealed { None } else { Some(segment.file()?) };
+            Ok(Piece { segment, part, file })
         };
         let next = manifest.map_or(0, |manifest| manifest.next).max(u64::from(last.number()) + 1);
         let end = Position::new(last.number(), end_of(last));
-        Ok(Some(Plan { log_id, pieces: rows.iter().map(piece).collect(), end, next }))
+        let pieces: Result<Vec<Piece>> = rows.iter().map(piece).collect();
+        Ok(Some(Plan { log_id, pieces: pieces?, end, next }))
     }
 
     pub(super) fn first(&self) -> u32 {

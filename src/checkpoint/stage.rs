@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(super) fn path(&self, number: u32) -> std::path::PathBuf {
+    pub(super) fn path(&self, number: u32) -> PathBuf {
         self.dir.path.join(self.dir.names.replacement(number))
     }
 
@@ -81,7 +81,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// [`Error::Missing`], [`Error::Damaged`] with the path in the source; [`Error::Io`], [`Error::NoSpace`].
     pub(super) fn make(&mut self, piece: &Piece) -> Result<()> {
-        let Piece { segment, part } = piece;
+        let Piece { segment, part, .. } = piece;
         if self.done.get(&segment.number).is_some_and(|(done, _)| done == part) {
             return Ok(());
         }
@@ -90,9 +90,9 @@ impl<'a> Stage<'a> {
         // From here on something may be there.
         self.done.remove(&segment.number);
         let made = match part {
-            Part::Sealed => share(self.dir, segment, &path),
-            Part::Gap => copy_whole(self.dir, segment, &path),
-            Part::Records(end) => copy_records(self.dir, segment, *end, &path),
+            Part::Sealed => share(self.dir, piece, &path),
+            Part::Gap => copy_whole(self.dir, piece, &path),
+            Part::Records(end) => copy_records(self.dir, piece, *end, &path),
         };
         let how = made.inspect_err(|_| _ = remove(self.dir, &path))?;
         self.done.insert(segment.number, (*part, how));
@@ -108,8 +108,9 @@ fn remove(dir: &Dir, path: &Path) -> Result<()> {
 }
 
 /// Gives a sealed segment a second name; shares its space, or copies it, where it cannot have one.
-fn share(dir: &Dir, segment: &Segment, to: &Path) -> Result<How> {
+fn share(dir: &Dir, piece: &Piece, to: &Path) -> Result<How> {
     use ErrorKind::{CrossesDevices, NotFound, PermissionDenied, TooManyLinks, Unsupported};
+    let segment = &*piece.segment;
     let missing = || Error::Missing { path: segment.path.clone() };
     match dir.fs.hard_link(&segment.path, to) {
         // Sealed, it is durable to its end: only the name is new.
@@ -132,14 +133,14 @@ fn share(dir: &Dir, segment: &Segment, to: &Path) -> Result<How> {
         }
         Err(e) => match e.kind() {
             NotFound => Err(missing()),
-            CrossesDevices | PermissionDenied | Unsupported => copy_whole(dir, segment, to),
+            CrossesDevices | PermissionDenied | Unsupported => copy_whole(dir, piece, to),
             _ => Err(Error::io_or_full("share the space of", to, e)),
         },
     }
 }
 
-fn copy_whole(dir: &Dir, segment: &Segment, to: &Path) -> Result<How> {
-    let source = segment.file()?;
+fn copy_whole(dir: &Dir, piece: &Piece, to: &Path) -> Result<How> {
+    let (source, segment) = (piece.file()?, &*piece.segment);
     let bytes = source.size().map_err(|e| Error::io("read the size of", &segment.path, e))?;
     let copy = copy_bytes(dir, segment, &*source, bytes, to)?;
     check_header(segment, &*copy)?;
@@ -148,8 +149,9 @@ fn copy_whole(dir: &Dir, segment: &Segment, to: &Path) -> Result<How> {
 }
 
 /// Copies what stands before `end`, and reads it as a log would: whole batches, up to there.
-fn copy_records(dir: &Dir, segment: &Segment, end: u32, to: &Path) -> Result<How> {
-    let copy = copy_bytes(dir, segment, &*segment.file()?, end.into(), to)?;
+fn copy_records(dir: &Dir, piece: &Piece, end: u32, to: &Path) -> Result<How> {
+    let segment = &*piece.segment;
+    let copy = copy_bytes(dir, segment, &*piece.file()?, end.into(), to)?;
     check_header(segment, &*copy)?;
     let mut scan = Scan::new(Window::within(copy.clone(), to, end), segment.header);
     let mut batch = Vec::new();

@@ -1,5 +1,6 @@
 //! What is in the directory that a checkpoint is made in, and whether it may be changed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -115,7 +116,7 @@ fn check_end(dir: &Dir, plan: &Plan, manifest: &Manifest) -> Result<()> {
         return refuse(dir, format!("it was written to since, behind {}", manifest.durable));
     }
     let Some(piece) = plan.piece(number).filter(|piece| piece.part != Part::Gap) else { return Ok(()) };
-    let source = piece.segment.file()?;
+    let source = piece.file()?;
     if !are_equal((&*file, &path), (&*source, &piece.segment), 0, end)? {
         return refuse(dir, format!("its segment {number} holds something else"));
     }
@@ -135,7 +136,7 @@ pub(super) fn kept(dir: &Dir, plan: &Plan, found: &Found) -> Result<Vec<u32>> {
 }
 
 fn is_kept(dir: &Dir, piece: &Piece, found: &Found) -> Result<bool> {
-    let Piece { segment, part } = piece;
+    let Piece { segment, part, .. } = piece;
     let Some(file) = open(dir, segment.number)? else { return Ok(false) };
     let path = dir.segment_path(segment.number);
     match (part, found) {
@@ -146,7 +147,7 @@ fn is_kept(dir: &Dir, piece: &Piece, found: &Found) -> Result<bool> {
         }
         (Part::Records(_), _) => Ok(false),
         (Part::Sealed | Part::Gap, _) => {
-            let source = segment.file()?;
+            let source = piece.file()?;
             let bytes = size(&*source, &segment.path)?;
             let is_same = size(&*file, &path)? == bytes && read_header(&*file, &path)? == Ok(segment.header);
             // The trailer ends the file, and says under a checksum what stands before it.
@@ -167,13 +168,13 @@ fn open(dir: &Dir, number: u32) -> Result<Option<Arc<dyn File>>> {
     }
 }
 
-fn size(file: &dyn File, path: &std::path::Path) -> Result<u64> {
+fn size(file: &dyn File, path: &Path) -> Result<u64> {
     file.size().map_err(|e| Error::io("read the size of", path, e))
 }
 
 /// Whether both have the bytes from `from` to `to`, and the same.
 fn are_equal(
-    (copy, path): (&dyn File, &std::path::Path),
+    (copy, path): (&dyn File, &Path),
     (source, segment): (&dyn File, &Segment),
     from: u64,
     to: u64,

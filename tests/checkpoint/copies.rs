@@ -221,3 +221,27 @@ fn on_the_real_disk_sealed_segments_are_linked() {
     assert_eq!(indexes(&reader), (1..=140).collect::<Vec<_>>());
     assert!(!reader.verify().unwrap().is_damaged());
 }
+
+/// Where the copy is in another file system nothing can be shared.
+#[cfg(target_os = "linux")]
+#[test]
+fn into_another_file_system_everything_is_copied() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev());
+    let Ok(to) = tempfile::tempdir_in("/dev/shm") else { return };
+    if device(dir.path()).unwrap() == device(to.path()).unwrap() {
+        return;
+    }
+    let store = Options::new(dir.path()).segment_entries(10).open().unwrap();
+    write_each(&store, 1..=95);
+    let made = store.checkpoint(to.path()).unwrap();
+    assert_eq!((made.linked, made.reflinked, made.copied), (0, 0, made.segments));
+    write_each(&store, 96..=120);
+    let made = store.checkpoint(to.path()).unwrap();
+    assert!(made.kept > 5, "{made:?}");
+    let reader = Options::new(to.path()).open_read_only().unwrap();
+    assert!(reader.recovery_report().is_clean && reader.recovery_report().footers_missing.len() < 3);
+    assert_eq!(indexes(&reader), (1..=120).collect::<Vec<_>>());
+    assert!(!reader.verify().unwrap().is_damaged());
+}

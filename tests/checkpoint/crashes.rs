@@ -62,8 +62,28 @@ fn completes(sim: &SimFs, times: &Times) {
     assert_eq!(opens_clean(sim), shown(&store));
 }
 
+/// What a copy is made of, and where.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    /// There is a copy of an earlier time.
+    is_again: bool,
+    /// Files can have two names.
+    is_linked: bool,
+    /// The log has segments no longer that it had when the earlier copy was made.
+    removes: bool,
+}
+
+const CASES: [Case; 5] = [
+    Case { is_again: false, is_linked: true, removes: true },
+    Case { is_again: false, is_linked: false, removes: true },
+    Case { is_again: true, is_linked: true, removes: true },
+    Case { is_again: true, is_linked: true, removes: false },
+    Case { is_again: true, is_linked: false, removes: false },
+];
+
 /// A log that is open, and maybe a copy of an earlier time.
-fn begun(personality: Personality, is_again: bool, is_linked: bool) -> (SimFs, Store, Times) {
+fn begun(personality: Personality, case: Case) -> (SimFs, Store, Times) {
+    let Case { is_again, is_linked, removes } = case;
     let sim = filled();
     sim.set_personality(personality);
     if !is_linked {
@@ -74,7 +94,11 @@ fn begun(personality: Personality, is_again: bool, is_linked: bool) -> (SimFs, S
         store.checkpoint(COPY).unwrap();
         shown(&store)
     });
-    go_on(&store);
+    if removes {
+        go_on(&store);
+    } else {
+        write_each(&store, 34..=45);
+    }
     // So that a reader knows as much.
     store.idle().unwrap();
     let times = Times { older, newer: shown(&store) };
@@ -84,15 +108,15 @@ fn begun(personality: Personality, is_again: bool, is_linked: bool) -> (SimFs, S
 #[test]
 fn a_power_cut_at_any_step_leaves_the_older_copy_or_the_newer_one_or_says_that_it_is_unfinished() {
     for personality in [Personality::Posix, Personality::Ext4, Personality::Xfs] {
-        for (is_again, is_linked) in [(false, true), (true, true), (false, false), (true, false)] {
-            let (sim, store, times) = begun(personality, is_again, is_linked);
+        for case in CASES {
+            let (sim, store, times) = begun(personality, case);
+            let is_again = case.is_again;
             let start = sim.ops();
             store.checkpoint(COPY).unwrap();
             let (end, mut seen) = (sim.ops(), Vec::new());
             for op in start..=end {
                 for image in sim.crash_images(op, 24, op as u64) {
-                    let what =
-                        format!("{personality:?} {is_again} {is_linked} {}: {}", sim.op_name(op), image.origin());
+                    let what = format!("{personality:?} {case:?} {}: {}", sim.op_name(op), image.origin());
                     let found = left(&image, &times);
                     // Nothing but a durable end of the call lets the newer one stand for certain.
                     assert!(op < end || found == Left::Newer, "{found:?}: {what}");
@@ -106,7 +130,7 @@ fn a_power_cut_at_any_step_leaves_the_older_copy_or_the_newer_one_or_says_that_i
             }
             let count = |left: Left| seen.iter().filter(|found| **found == left).count();
             let before = if is_again { Left::Older } else { Left::Nothing };
-            println!("{personality:?} {is_again} {is_linked}: {} states", seen.len());
+            println!("{personality:?} {case:?}: {} states", seen.len());
             assert!(count(before) > 0 && count(Left::Unfinished) > 0 && count(Left::Newer) > 0, "{seen:?}");
             assert!(is_again != (count(Left::Nothing) > 0));
         }
@@ -116,18 +140,18 @@ fn a_power_cut_at_any_step_leaves_the_older_copy_or_the_newer_one_or_says_that_i
 /// Crashed in the rerun, too.
 #[test]
 fn a_power_cut_in_the_rerun_is_no_different() {
-    for (is_again, is_linked) in [(false, true), (true, true), (true, false)] {
-        let (sim, store, times) = begun(Personality::Posix, is_again, is_linked);
+    for case in CASES {
+        let (sim, store, times) = begun(Personality::Posix, case);
         let start = sim.ops();
         store.checkpoint(COPY).unwrap();
         let mut states = 0;
-        for op in (start..=sim.ops()).step_by(2) {
-            for image in sim.crash_images(op, 4, 7 + op as u64) {
+        for op in (start..=sim.ops()).step_by(3) {
+            for image in sim.crash_images(op, 2, 7 + op as u64) {
                 let reader = log(&image).open_read_only().unwrap();
                 let again = image.ops();
                 reader.checkpoint(COPY).unwrap();
-                for op in again..=image.ops() {
-                    for image in image.crash_images(op, 3, op as u64) {
+                for op in (again..=image.ops()).step_by(2) {
+                    for image in image.crash_images(op, 2, op as u64) {
                         states += 1;
                         left(&image, &times);
                         completes(&image, &times);
@@ -142,12 +166,12 @@ fn a_power_cut_in_the_rerun_is_no_different() {
 /// An error of any call is told, harms neither log, and is over when the call is made again.
 #[test]
 fn an_error_of_any_call_is_told_and_harms_nothing() {
-    for (is_again, is_linked) in [(false, true), (true, true), (true, false)] {
+    for case in CASES {
         let mut errors = 0;
-        for kind in OpKind::CALLS.into_iter().filter(|kind| is_linked || *kind != OpKind::Link) {
+        for kind in OpKind::CALLS.into_iter().filter(|kind| case.is_linked || *kind != OpKind::Link) {
             for errno in [EIO, ENOSPC] {
                 for nth in 1.. {
-                    let (sim, store, times) = begun(Personality::Posix, is_again, is_linked);
+                    let (sim, store, times) = begun(Personality::Posix, case);
                     sim.inject(Fault::new(kind, errno).nth(nth));
                     let before = sim.calls_of(kind);
                     let outcome = store.checkpoint(COPY);
@@ -155,7 +179,7 @@ fn an_error_of_any_call_is_told_and_harms_nothing() {
                         assert!(outcome.is_ok(), "{outcome:?}");
                         break;
                     }
-                    let what = format!("{is_again} {is_linked} {kind:?} {errno} {nth}: {outcome:?}");
+                    let what = format!("{case:?} {kind:?} {errno} {nth}: {outcome:?}");
                     match &outcome {
                         Ok(_) => {}
                         Err(Error::Io { source, .. }) => assert_eq!(source.raw_os_error(), Some(errno), "{what}"),

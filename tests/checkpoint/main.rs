@@ -7,4 +7,5 @@ mod crashes;
 #[path = "../common/log.rs"]
 mod log;
 mod refused;
+mod retired;
 mod shared;
