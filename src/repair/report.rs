@@ -114,7 +114,13 @@ impl fmt::Display for LostBytes {
             (true, true) => f.write_str(", no entry"),
             (true, false) => f.write_str(", entries unknown"),
             (false, _) => {
-                f.write_str(if *is_exact { ", indexes" } else { ", indexes among" })?;
+                let is_one = matches!(indexes[..], [(first, last)] if first == last);
+                f.write_str(match (is_one, is_exact) {
+                    (true, true) => ", index",
+                    (true, false) => ", perhaps index",
+                    (false, true) => ", indexes",
+                    (false, false) => ", indexes among",
+                })?;
                 indexes.iter().enumerate().try_for_each(|(place, (first, last))| {
                     f.write_str(if place == 0 { " " } else { ", " })?;
                     if first == last { write!(f, "{first}") } else { write!(f, "{first} to {last}") }
