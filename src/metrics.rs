@@ -20,11 +20,12 @@ type Sum = (&'static str, Unit, &'static str, fn(&Stats) -> u64);
 /// What things take: the same, with how many of the histogram's units make one.
 type Spread = (&'static str, Unit, &'static str, fn(&Stats) -> &Histogram, f64);
 
-const COUNTERS: [Sum; 9] = [
+const COUNTERS: [Sum; 10] = [
     ("casklog_written_entries_total", Count, "Entries written.", |stats| stats.entries_written),
     ("casklog_written_bytes_total", Bytes, "Bytes of records written, framing not counted.", |stats| {
         stats.bytes_written
     }),
+    ("casklog_reads_total", Count, "Reads of segment files.", |stats| stats.reads),
     ("casklog_read_bytes_total", Bytes, "Bytes read from segment files.", |stats| stats.bytes_read),
     ("casklog_syncs_total", Count, "Syncs of segment files.", |stats| stats.syncs),
     ("casklog_rotations_total", Count, "Rotations to a new segment.", |stats| stats.rotations),
@@ -46,7 +47,7 @@ const GAUGES: [Sum; 6] = [
 ];
 
 const HISTOGRAMS: [Spread; 7] = [
-    ("casklog_read_seconds", Seconds, "Reads of segment files.", |stats| &stats.read_ns, NS_PER_SECOND),
+    ("casklog_read_seconds", Seconds, "Every eighth read of segment files.", |stats| &stats.read_ns, NS_PER_SECOND),
     (
         "casklog_commit_wait_seconds",
         Seconds,
@@ -71,11 +72,12 @@ const HISTOGRAMS: [Spread; 7] = [
 /// |---|---|---|
 /// | `casklog_written_entries_total` | `casklog_segments` | `casklog_read_seconds` |
 /// | `casklog_written_bytes_total` | `casklog_entries` | `casklog_commit_wait_seconds` |
-/// | `casklog_read_bytes_total` | `casklog_deleted_entries` | `casklog_stall_seconds` |
-/// | `casklog_syncs_total` | `casklog_index_bytes` | `casklog_sync_seconds` |
-/// | `casklog_rotations_total` | `casklog_key_index_bytes` | `casklog_sync_bytes` |
-/// | `casklog_sealed_segments_total` | `casklog_cache_bytes` | `casklog_rotation_seconds` |
-/// | `casklog_removed_segments_total` | | `casklog_seal_seconds` |
+/// | `casklog_reads_total` | `casklog_deleted_entries` | `casklog_stall_seconds` |
+/// | `casklog_read_bytes_total` | `casklog_index_bytes` | `casklog_sync_seconds` |
+/// | `casklog_syncs_total` | `casklog_key_index_bytes` | `casklog_sync_bytes` |
+/// | `casklog_rotations_total` | `casklog_cache_bytes` | `casklog_rotation_seconds` |
+/// | `casklog_sealed_segments_total` | | `casklog_seal_seconds` |
+/// | `casklog_removed_segments_total` | | |
 /// | `casklog_cache_hits_total` | | |
 /// | `casklog_cache_misses_total` | | |
 ///

@@ -446,7 +446,7 @@ impl Reader {
         let log = &*self.view;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (counters, cache) = (&log.counters, log.cache.stats());
-        let (read_ns, bytes_read) = log.dir.files.reads.snapshot();
+        let (reads, bytes_read, read_ns) = log.dir.files.reads.snapshot();
         Stats {
             entries_written: count(&counters.entries),
             bytes_written: count(&counters.bytes),
@@ -462,6 +462,7 @@ impl Reader {
             cache_bytes: cache.bytes,
             cache_hits: cache.hits,
             cache_misses: cache.misses,
+            reads,
             bytes_read,
             read_ns,
             commit_wait_ns: counters.commit_wait.snapshot(),

@@ -1,10 +1,10 @@
 //! Counters that the parts of a store keep, and the snapshot of them that callers get.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crate::histogram::{Histogram, Sizes, Times};
 use crate::position::Position;
+use crate::sync::Instant;
 
 /// What a store has done since it was opened, and what it holds.
 ///
@@ -43,10 +43,12 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Blocks and footer pages that were looked for in the cache and not found.
     pub cache_misses: u64,
-    /// Bytes that readers have read from segment files. What the cache, a mapping or the memory of the active segment gave
-    /// does not count, nor what open reads.
+    /// Reads of segment files by readers. What the cache, a mapping or the memory of the active segment gave does not
+    /// count, nor what open reads.
+    pub reads: u64,
+    /// Bytes that these reads gave.
     pub bytes_read: u64,
-    /// How long each read of a segment file took, in nanoseconds; see [`bytes_read`](Stats::bytes_read).
+    /// How long these reads took, in nanoseconds: of every eighth, as a read of the page cache is too short for more.
     pub read_ns: Histogram,
     /// How long those who waited for a write to become durable did so, in nanoseconds: durable writes,
     /// [`sync`](crate::Store::sync), [`Commit::wait`](crate::Commit::wait), and the keeper before it removes a segment.
@@ -109,28 +111,40 @@ pub(crate) fn stripe() -> usize {
     STRIPE.with(|stripe| *stripe)
 }
 
-/// Reads of segment files. One from the page cache takes less than a microsecond, in any number of threads.
+/// One read in so many is timed: two readings of the clock are a tenth of what a read of the page cache takes.
+const TIMED_OF: u64 = 8;
+
+/// Reads of segment files.
 #[derive(Debug, Default)]
 pub(crate) struct Reads([Stripe; STRIPES]);
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe {
-    times: Times,
+    count: AtomicU64,
     bytes: AtomicU64,
+    times: Times,
 }
 
 impl Reads {
-    pub(crate) fn record(&self, bytes: usize, took: Duration) {
+    /// Counts what `read` reads; some of it is timed.
+    pub(crate) fn count(&self, read: impl FnOnce() -> std::io::Result<usize>) -> std::io::Result<usize> {
         let stripe = &self.0[stripe()];
-        stripe.times.record_time(took);
+        let number = stripe.count.fetch_add(1, Ordering::Relaxed);
+        let begun = number.is_multiple_of(TIMED_OF).then(Instant::now);
+        let bytes = read()?;
         stripe.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(begun) = begun {
+            stripe.times.record_time(begun.elapsed());
+        }
+        Ok(bytes)
     }
 
-    /// How long they took, and how many bytes they gave.
-    pub(crate) fn snapshot(&self) -> (Histogram, u64) {
+    /// How many there were, how many bytes they gave, and how long those took that were timed.
+    pub(crate) fn snapshot(&self) -> (u64, u64, Histogram) {
+        let sum = |of: fn(&Stripe) -> &AtomicU64| self.0.iter().map(|one| of(one).load(Ordering::Relaxed)).sum();
         let mut times = Times::default().snapshot();
         self.0.iter().for_each(|stripe| times.merge(&stripe.times.snapshot()));
-        (times, self.0.iter().map(|stripe| stripe.bytes.load(Ordering::Relaxed)).sum())
+        (sum(|stripe| &stripe.count), sum(|stripe| &stripe.bytes), times)
     }
 }

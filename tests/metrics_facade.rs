@@ -118,7 +118,7 @@ fn everything_is_described() {
     });
     let text = recorder.handle().render();
     let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    assert_eq!(types.len(), 9 + 6 + 7, "{types:#?}");
+    assert_eq!(types.len(), 10 + 6 + 7, "{types:#?}");
     for line in types {
         let name = line.split(' ').next().unwrap();
         assert!(name.starts_with("casklog_"), "{name}");

@@ -11,7 +11,6 @@ use crate::format::{
     trust_fragment,
 };
 use crate::fs::File;
-use crate::sync::Instant;
 
 use super::shelf::{Block, PageBytes, shared};
 use super::{DATA_START, Segment, scan};
@@ -246,9 +245,8 @@ impl Segment {
     /// Reads ahead of what is asked for, so that a file may end inside: zeros stand for what it does not have, and fail
     /// the checksum of the record that they belong to.
     pub(super) fn fill(&self, file: &dyn File, at: u32, bytes: &mut [u8]) -> Result<()> {
-        let begun = Instant::now();
-        let read = file.read_at(bytes, at.into()).map_err(|e| Error::io("read", &self.path, e))?;
-        self.files.reads.record(read, begun.elapsed());
+        let read = self.files.reads.count(|| file.read_at(bytes, at.into()));
+        let read = read.map_err(|e| Error::io("read", &self.path, e))?;
         if read == 0 && !bytes.is_empty() {
             return Err(self.cut_short(at));
         }

@@ -11,7 +11,6 @@ use crate::format::{
 };
 use crate::fs::File;
 use crate::stats::Reads;
-use crate::sync::Instant;
 
 use super::Segment;
 
@@ -95,11 +94,12 @@ impl Window {
             // The memory is used again, unless somebody holds a record in it.
             let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
             bytes.resize(wanted, 0);
-            let begun = Instant::now();
-            let read = self.file.read_at(&mut bytes, start).map_err(|e| Error::io("read", &self.path, e))?;
-            if let Some(reads) = &self.reads {
-                reads.record(read, begun.elapsed());
-            }
+            let mut read = || self.file.read_at(&mut bytes, start);
+            let read = match &self.reads {
+                Some(reads) => reads.count(read),
+                None => read(),
+            };
+            let read = read.map_err(|e| Error::io("read", &self.path, e))?;
             bytes.truncate(read);
             (self.start, self.bytes) = (start, bytes.freeze());
             self.ahead = (4 * self.ahead).min(self.most);
