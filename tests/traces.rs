@@ -7,7 +7,7 @@ mod log;
 
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use casklog::fs::sim::{Fault, OpKind, SimFs};
@@ -42,8 +42,14 @@ impl Notes {
 
     /// Runs it with what it says noted; returns that.
     fn of(level: Level, run: impl FnOnce()) -> Vec<String> {
+        // One at a time: whether anybody wants an event is remembered for its place in the code, by all subscribers.
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let notes = Notes::new(level);
-        tracing::subscriber::with_default(notes.clone(), run);
+        tracing::subscriber::with_default(notes.clone(), || {
+            tracing::callsite::rebuild_interest_cache();
+            run();
+        });
         let lines = notes.lines.lock().unwrap().clone();
         assert!(!lines.is_empty());
         lines
