@@ -7,7 +7,7 @@ mod log;
 
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use casklog::fs::sim::{Fault, OpKind, SimFs};
@@ -42,9 +42,6 @@ impl Notes {
 
     /// Runs it with what it says noted; returns that.
     fn of(level: Level, run: impl FnOnce()) -> Vec<String> {
-        // One at a time: whether anybody wants an event is remembered for its place in the code, by all subscribers.
-        static ONE: Mutex<()> = Mutex::new(());
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let notes = Notes::new(level);
         tracing::subscriber::with_default(notes.clone(), || {
             tracing::callsite::rebuild_interest_cache();
@@ -87,8 +84,16 @@ fn line<'a>(lines: &'a [String], parts: &[&str]) -> &'a str {
     found[0]
 }
 
+/// One test at a time: whether anybody wants an event is remembered for its place in the code, when any thread first comes
+/// there.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn opening_tells_the_configuration_and_what_was_found_in_a_span() {
+    let _alone = alone();
     let fs = SimFs::new();
     let lines = Notes::of(Level::DEBUG, || {
         let store = sim(&fs).max_segments(7).open().unwrap();
@@ -107,6 +112,7 @@ fn opening_tells_the_configuration_and_what_was_found_in_a_span() {
 
 #[test]
 fn rotation_sealing_and_retention_are_told() {
+    let _alone = alone();
     let fs = SimFs::new();
     let lines = Notes::of(Level::TRACE, || {
         let store = sim(&fs).segment_entries(3).max_segments(2).open().unwrap();
@@ -124,6 +130,7 @@ fn rotation_sealing_and_retention_are_told() {
 
 #[test]
 fn a_slow_sync_damage_and_the_first_failure_are_told() {
+    let _alone = alone();
     let fs = SimFs::new();
     let options = sim(&fs).segment_entries(3).cache_bytes(0);
     let store = options.clone().open().unwrap();
