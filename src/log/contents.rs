@@ -348,8 +348,9 @@ impl Contents {
         self.hidden.truncate(at.truncation);
         let before = self.lost.iter_mut().filter(|range| range.is_before(at.position));
         before.for_each(|range| range.truncate(at.truncation));
-        if self.rows.get(earlier).is_some_and(|row| row.number() == number) {
-            self.tmp.truncate_before(at.position.offset32(), clip);
+        let own = self.rows.get(earlier).filter(|row| row.number() == number);
+        if let Some(Indexes::Tmp(tmp)) = own.map(|row| &row.indexes) {
+            tmp.truncate_before(at.position.offset32(), clip);
         }
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, Result};
 use crate::format::{
     Bad, EntryRecord, Framer, Kind, Malformed, MetaRecord, Predecessor, Summary, Tombstone, Trailer, Truncation,
-    decode_watermark,
+    TruncationAt, decode_watermark,
 };
-use crate::index::{Clip, LostRange};
+use crate::index::{Clip, LostRange, Row, Spot};
 use crate::log::{Journal, Op};
 use crate::options::IndexOrder;
 use crate::position::Position;
@@ -390,17 +390,25 @@ impl Judge<'_> {
         self.out.contents.put(index, payload, position);
     }
 
-    /// An index that comes again says that a truncation freed it, and that this is lost: what had it before is older. In a
-    /// log whose indexes rise, what stood above it was gone, too.
+    /// An index that comes again says that a truncation freed it, and that this is lost: what had it before is older, and
+    /// what stood above it was gone, too. In a log whose indexes rise all above it is older; in any order what was written
+    /// before the first damage behind it.
     fn free(&mut self, index: u64, position: Position) {
         // A log that lost nothing has no two; in any order most of these are merely late.
-        if self.report.is_damaged() || !self.report.gaps.is_empty() {
-            let older = self.out.contents.rows().iter().rev().find(|row| row.find(index).is_some());
-            self.out.again.extend(older.map(|older| (index, older.number(), position)));
-        }
+        let is_whole = !self.report.is_damaged() && self.report.gaps.is_empty();
+        let rows = self.out.contents.rows().iter();
+        let older = if is_whole { None } else { rows.rev().find(|row| row.find(index).is_some()) };
+        let offset = |row: &Row| if let Some(Spot::At(at, _)) = row.find(index) { at } else { 0 };
+        let older = older.map(|row| Position::new(row.number(), offset(row)));
+        self.out.again.extend(older.map(|older| (index, older.segment_number(), position)));
+        let truncation = index.checked_sub(1).map_or(Truncation::Reset(0), Truncation::After);
         if self.out.contents.state.order != IndexOrder::Any {
-            let truncation = index.checked_sub(1).map_or(Truncation::Reset(0), Truncation::After);
-            self.apply_op(Op::Truncate(truncation), &[], position);
+            return self.apply_op(Op::Truncate(truncation), &[], position);
+        }
+        let lost = self.report.gaps.iter().chain(&self.report.damage);
+        let lost = lost.map(|damage| Position::new(damage.segment as u32, damage.bytes.0 as u32));
+        if let Some(lost) = older.and_then(|older| lost.filter(|lost| *lost > older).min()) {
+            self.out.contents.truncate_again(TruncationAt { truncation, position: lost });
         } else if self.out.contents.tmp.find(index).is_some() {
             self.out.contents.tmp.remove(index);
         }

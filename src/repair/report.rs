@@ -16,7 +16,8 @@ pub struct RepairReport {
     /// Indexes of entries that were deleted and are there again, because their deletion is lost. As far as that can be
     /// told: only a sealed segment says in a second place what was deleted in it.
     pub returned: Vec<u64>,
-    /// Indexes that came twice, because what had freed them is lost.
+    /// Indexes that came twice, because what had freed them is lost: of each time the first. Older entries above it, which
+    /// were gone then, too, are gone.
     pub taken_again: Vec<TakenAgain>,
     /// The file in quarantine that says what was done, and by which it can be undone.
     pub record: Option<PathBuf>,

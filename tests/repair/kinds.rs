@@ -105,26 +105,37 @@ fn a_lost_truncation_goes_on_to_hide_what_it_hid() {
     }
 }
 
-/// Nobody repeats it behind the last segment: the later entries count.
+/// Nobody repeats it behind the last segment: the later entries count, wherever the older ones stand.
 #[test]
 fn an_index_that_came_twice_is_the_later_one_and_both_are_named() {
     for order in [IndexOrder::Any, IndexOrder::Increasing, IndexOrder::Sequential] {
-        let sim = SimFs::new();
-        let store = on(&sim).index_order(order).open().unwrap();
-        (1..=8).for_each(|index| _ = store.write(index, "k", "first").unwrap());
-        let lost = spot(&store, |store| store.truncate_after(5).unwrap());
-        let newer: Vec<_> = (6..=9).map(|index| store.write(index, "k", "second").unwrap()).collect();
-        let all = entries(&store);
-        store.close().unwrap();
-        flip(&sim, 1, lost);
-        let report = on(&sim).index_order(order).repair().run().unwrap();
-        let again: Vec<_> =
-            report.taken_again.iter().map(|again| (again.index, again.older_segment, again.newer)).collect();
-        let first = (6, 1, newer[0]);
-        assert_eq!(again.first(), Some(&first), "{order:?}: {report:?}");
-        let store = on(&sim).index_order(order).recovery(RecoveryMode::Strict).open().unwrap();
-        assert_eq!(entries(&store), all, "{order:?}");
-        store.close().unwrap();
+        for rotates in [false, true] {
+            let sim = SimFs::new();
+            let store = on(&sim).index_order(order).open().unwrap();
+            (1..=8).for_each(|index| _ = store.write(index, "k", "first").unwrap());
+            if rotates {
+                store.rotate().unwrap();
+            }
+            let lost = spot(&store, |store| store.truncate_after(5).unwrap());
+            let newer: Vec<_> = (6..=9).map(|index| store.write(index, "k", "second").unwrap()).collect();
+            let all = entries(&store);
+            store.close().unwrap();
+            let number = newer[0].segment();
+            flip(&sim, number, lost);
+            let words = format!("{order:?}, in another segment: {rotates}");
+            let report = on(&sim).index_order(order).repair().run().unwrap();
+            let again: Vec<_> =
+                report.taken_again.iter().map(|again| (again.index, again.older_segment, again.newer)).collect();
+            assert_eq!(again.first(), Some(&(6, 1, newer[0])), "{words}: {report:?}");
+            for _ in 0..2 {
+                let store = on(&sim).index_order(order).recovery(RecoveryMode::Strict).open().unwrap();
+                assert_eq!(entries(&store), all, "{words}");
+                let shown: Vec<u64> = store.iter().flatten().map(|entry| entry.index()).collect();
+                assert_eq!(shown, (1..=9).collect::<Vec<_>>(), "{words}: each once");
+                assert_eq!(store.len(), 9, "{words}");
+                store.close().unwrap();
+            }
+        }
     }
 }
 
