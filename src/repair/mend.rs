@@ -72,7 +72,12 @@ pub(super) fn mend(
         };
         let all = indexes.first().zip(indexes.last()).map(|((first, _), (_, last))| (*first, *last));
         let Some(fillings) = fill(header.checksum, stretch, all) else { return Ok(None) };
+        // What is left of a block is zeros.
+        let filled_to = fillings.last().map_or(stretch.from, |filling| filling.until);
         copy = fillings.into_iter().fold(copy, Patched::put_gap);
+        if filled_to < stretch.to {
+            copy = copy.put(filled_to.into(), vec![0; (stretch.to - filled_to) as usize]);
+        }
         let tombstones = footer.map_or(&[][..], |footer| &footer.tombstones).iter();
         deleted.extend(tombstones.filter(|at| (stretch.from..stretch.to).contains(&at.offset)).map(|at| at.index));
         lost.push(Lost { bytes: (stretch.from, stretch.to), indexes, is_exact });

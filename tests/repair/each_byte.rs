@@ -38,6 +38,8 @@ fn thousand(checksum: Checksum) -> (SimFs, Entries, u64) {
     (sim, all, end)
 }
 
+const BLOCK: u64 = casklog::format::BLOCK_BYTES as u64;
+
 fn each_byte(checksum: Checksum) {
     let (sim, all, end) = thousand(checksum);
     let header = checksum.fragment_header_bytes() as u64;
@@ -45,7 +47,9 @@ fn each_byte(checksum: Checksum) {
     positions.sort_unstable();
     let step = std::env::var("CASKLOG_REPAIR_STEP").map_or(997, |step| step.parse().unwrap());
     let mut tried = 0;
-    for at in (0..end).step_by(step) {
+    // And the ends of all blocks, where there is no room for a record.
+    let ends = (1..=end / BLOCK).flat_map(|block| block * BLOCK - 14..block * BLOCK);
+    for at in (0..end).step_by(step).chain(ends) {
         let damaged = copy(&sim);
         change(&damaged, &segment(1), |bytes| bytes[at as usize] ^= 1 << (at % 8));
         let words = format!("{checksum:?}, byte {at}");
