@@ -173,15 +173,18 @@ pub(super) fn pending(dir: &Dir) -> Result<Files> {
     Ok(unfinished.map_or(Ok(None), |(_, record)| still_to_do(dir, &record))?.unwrap_or_default())
 }
 
-/// The steps of a record that are not done, and their replacements; `None` where one is not there.
+/// The steps of a record that are not done, and their replacements; `None` where one is not there, or its segment is not
+/// what it was.
 fn still_to_do(dir: &Dir, record: &Record) -> Result<Option<Files>> {
     let mut left = Files::new();
-    for Step { number, new, .. } in &record.steps {
-        if content_of(dir, &dir.segment_path(*number))? == Some(*new) {
+    for Step { number, old, new, .. } in &record.steps {
+        let now = content_of(dir, &dir.segment_path(*number))?;
+        if now == Some(*new) {
             continue;
         }
         let path = replacement(dir, *number);
-        if content_of(dir, &path)? != Some(*new) {
+        // What was written into the segment since is in no replacement.
+        if now != *old || content_of(dir, &path)? != Some(*new) {
             return Ok(None);
         }
         left.insert(*number, dir.fs.open(&path, Access::Read).map_err(|e| Error::io("open", &path, e))?);
@@ -196,6 +199,14 @@ pub(super) fn complete(dir: &Dir) -> Result<Option<PathBuf>> {
     let Some((number, record)) = records.unfinished()? else { return Ok(None) };
     if still_to_do(dir, &record)?.is_none() {
         record.steps.iter().try_for_each(|step| remove(dir, &replacement(dir, step.number)))?;
+        let is_done = |step: &Step| Ok::<_, Error>(content_of(dir, &dir.segment_path(step.number))? == Some(step.new));
+        for step in &record.steps {
+            if is_done(step)? {
+                // The log was written to before all of it was done: the record stays, of what was.
+                dir.sync_dir()?;
+                return records.finish(number).map(Some);
+            }
+        }
         remove(dir, &records.path(number, false))?;
         sync_folder(dir, &records.folder)?;
         return Ok(None);
@@ -213,8 +224,9 @@ pub(super) fn apply(dir: &Dir, files: &BTreeMap<u32, Arc<dyn File>>, report: &Re
     let mut record = Record { generation: generation(dir)?, steps: Vec::new() };
     for (number, file) in files {
         let path = dir.segment_path(*number);
-        let kept_as = content_of(dir, &path)?.map(|_| free_name(&records.names, &path));
-        record.steps.push(Step { number: *number, kept_as, new: content(&**file, &path)? });
+        let old = content_of(dir, &path)?;
+        let kept_as = old.map(|_| free_name(&records.names, &path));
+        record.steps.push(Step { number: *number, kept_as, old, new: content(&**file, &path)? });
     }
     let number = records.begin(&record, report)?;
     for (number, file) in files {
@@ -269,7 +281,7 @@ pub(super) fn undo(dir: &Dir) -> Result<Vec<PathBuf>> {
         return Err(Error::Changed { path: dir.manifest_path() });
     }
     let mut paths = Vec::new();
-    for Step { number, kept_as, new } in &record.steps {
+    for Step { number, kept_as, new, .. } in &record.steps {
         let path = dir.segment_path(*number);
         let now = content_of(dir, &path)?;
         let kept = kept_as.as_ref().map(|name| records.folder.join(name));

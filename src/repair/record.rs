@@ -10,6 +10,8 @@ pub(super) struct Step {
     pub(super) number: u32,
     /// The name of the old file in quarantine; none where it was missing.
     pub(super) kept_as: Option<String>,
+    /// What the old file held; none where it was missing.
+    pub(super) old: Option<Content>,
     /// Length and checksum of what took its place.
     pub(super) new: Content,
 }
@@ -40,8 +42,11 @@ impl Record {
              # the log is written to. Lines that begin with # are for people.\nmanifest {}\n",
             self.generation
         );
-        for Step { number, kept_as, new: Content { bytes, sum } } in &self.steps {
-            let old = kept_as.as_deref().map_or("missing".to_owned(), |name| format!("kept {name}"));
+        for Step { number, kept_as, old, new: Content { bytes, sum } } in &self.steps {
+            let old = match (kept_as, old) {
+                (Some(name), Some(Content { bytes, sum })) => format!("was {bytes} {sum:016x} kept {name}"),
+                _ => "missing".to_owned(),
+            };
             let _ = writeln!(text, "segment {number} bytes {bytes} crc64 {sum:016x} {old}");
             let segment = report.segments.iter().find(|segment| segment.number == u64::from(*number));
             for lost in segment.map_or(&[][..], |segment| &segment.lost) {
@@ -79,11 +84,16 @@ fn step(line: &str) -> Option<Step> {
     let sum = u64::from_str_radix(after("crc64")?, 16).ok()?;
     // A prefix may hold spaces, and so the name.
     let (_, old) = line.split_once(" crc64 ")?.1.split_once(' ')?;
-    let kept_as = match old {
-        "missing" => None,
-        kept => Some(kept.strip_prefix("kept ")?.to_owned()),
+    let (kept_as, old) = match old {
+        "missing" => (None, None),
+        kept => {
+            let (was, name) = kept.strip_prefix("was ")?.split_once(" kept ")?;
+            let (bytes, sum) = was.split_once(' ')?;
+            let old = Content { bytes: bytes.parse().ok()?, sum: u64::from_str_radix(sum, 16).ok()? };
+            (Some(name.to_owned()), Some(old))
+        }
     };
-    Some(Step { number, kept_as, new: Content { bytes, sum } })
+    Some(Step { number, kept_as, old, new: Content { bytes, sum } })
 }
 
 #[cfg(test)]
@@ -95,8 +105,8 @@ mod tests {
     fn a_record_is_read_back_and_garbage_is_none() {
         let new = Content { bytes: 4096, sum: 0x0123_4567_89ab_cdef };
         let steps = vec![
-            Step { number: 3, kept_as: Some("my log_3.log.1".to_owned()), new },
-            Step { number: 7, kept_as: None, new },
+            Step { number: 3, kept_as: Some("my log_3.log.1".to_owned()), old: Some(new), new },
+            Step { number: 7, kept_as: None, old: None, new },
         ];
         let record = Record { generation: 17, steps };
         let lost = LostBytes { bytes: (64, 99), cause: Cause::Zeroed, indexes: vec![(1, 1), (4, 9)], is_exact: true };
