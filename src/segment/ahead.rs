@@ -137,7 +137,6 @@ impl Ahead {
             (self.bytes, self.start) = (map.slice(..map.len().min(self.end as usize)), 0);
             return Ok(());
         }
-        let file = self.segment.file()?;
         let mut bytes = std::mem::take(&mut self.bytes).try_into_mut().unwrap_or_default();
         if bytes.capacity() < len {
             bytes = BytesMut::zeroed(len);
@@ -145,7 +144,7 @@ impl Ahead {
             bytes.resize(len, 0);
         }
         self.start = start;
-        self.segment.fill(&*file, start, &mut bytes)?;
+        self.segment.fill(start, &mut bytes)?;
         self.bytes = bytes.freeze();
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::sync::{ArcSwapOption, Mutex};
 
 pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};
-pub(crate) use files::Files;
+pub(crate) use files::{Descriptor, Files};
 pub(crate) use read::{Copy, Found, Keep, Record, Take};
 pub(crate) use scan::{Scan, Scanned, Seen, Stop, Window};
 pub(crate) use sealed::{read_footer, read_summary, seal};
@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     /// The time of the last write in milliseconds since 1970, as the keeper saw it.
     pub(crate) last_write_ms: AtomicU64,
     files: Arc<Files>,
+    /// Its place among them.
+    descriptor: Arc<Descriptor>,
     /// The descriptor it is or was written through: write-back errors are reported to it, so that it is kept until
     /// all is durable.
     own: ArcSwapOption<Arc<dyn File>>,
@@ -123,6 +125,7 @@ impl Segment {
             prepared: AtomicU64::new(0),
             last_write_ms,
             files,
+            descriptor: Arc::new(Descriptor::new()),
             synced: Mutex::new(if own.is_none() { Synced::Complete } else { Synced::Open }),
             own: ArcSwapOption::new(own.map(Arc::new)),
             region: ArcSwapOption::empty(),
@@ -156,15 +159,24 @@ impl Segment {
 
     /// The file, for reading.
     pub(crate) fn file(&self) -> Result<Arc<dyn File>> {
-        if let Some(own) = &*self.own.load() {
-            return Ok(Arc::clone(own));
+        self.with_open(|file| Ok(Arc::clone(file)))
+    }
+
+    /// What `read` makes of the open file, which nothing else has to be changed for.
+    #[inline]
+    fn with_open<T>(&self, read: impl FnOnce(&Arc<dyn File>) -> Result<T>) -> Result<T> {
+        if let Some(file) = &*self.descriptor.get() {
+            return read(file);
         }
-        let file = self.files.get(self.id, &self.path)?;
+        if let Some(own) = &*self.own.load() {
+            return read(own);
+        }
+        let file = self.files.open(&self.descriptor, &self.path)?;
         if self.is_retired() {
             // Retired meanwhile: its descriptor is not to keep the space of a removed file.
-            self.files.forget(self.id);
+            self.files.forget(&self.descriptor);
         }
-        Ok(file)
+        read(&file)
     }
 
     /// The segment is written through `region` from now on.
@@ -214,7 +226,7 @@ impl Segment {
     /// Readers that come later see that the segment is gone.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        self.files.forget(self.id);
+        self.files.forget(&self.descriptor);
         self.release_file();
     }
 }

@@ -10,7 +10,6 @@ use crate::format::{
     BLOCK_BYTES, Bad, Expect, Kind, PAGE_BYTES, Page, Part, block_rest, read_fragment, read_whole, skip_fragment,
     trust_fragment,
 };
-use crate::fs::File;
 
 use super::shelf::{Block, PageBytes, shared};
 use super::{DATA_START, Segment, scan};
@@ -145,8 +144,7 @@ impl Segment {
         end: u32,
         buffer: &mut Vec<u8>,
     ) -> Result<Found<T::Payload>> {
-        let file = self.file()?;
-        let fill = |bytes: &mut [u8], at| self.fill(&*file, at, bytes).map(|()| true);
+        let fill = |bytes: &mut [u8], at| self.fill(at, bytes).map(|()| true);
         let found = self.read_from::<T>(offset, guess, end, buffer, fill)?;
         found.ok_or_else(|| self.cut_short(offset))
     }
@@ -244,9 +242,11 @@ impl Segment {
 
     /// Reads ahead of what is asked for, so that a file may end inside: zeros stand for what it does not have, and fail
     /// the checksum of the record that they belong to.
-    pub(super) fn fill(&self, file: &dyn File, at: u32, bytes: &mut [u8]) -> Result<()> {
-        let read = self.files.reads.count(|| file.read_at(bytes, at.into()));
-        let read = read.map_err(|e| Error::io("read", &self.path, e))?;
+    pub(super) fn fill(&self, at: u32, bytes: &mut [u8]) -> Result<()> {
+        let read = self.with_open(|file| {
+            let read = self.files.reads.count(|| file.read_at(bytes, at.into()));
+            read.map_err(|e| Error::io("read", &self.path, e))
+        })?;
         if read == 0 && !bytes.is_empty() {
             return Err(self.cut_short(at));
         }
@@ -291,7 +291,7 @@ impl Segment {
         let checksum = self.header.checksum;
         let mut block = Arc::new([0; BLOCK_BYTES as usize]);
         let Some(bytes) = Arc::get_mut(&mut block) else { return Ok(None) };
-        self.fill(&*self.file()?, start, bytes)?;
+        self.fill(start, bytes)?;
         let first = start.max(DATA_START);
         let (mut at, mut checked_from) = (first, first);
         while block_rest(at) as usize >= checksum.fragment_header_bytes() && at - start < BLOCK_BYTES {
@@ -345,7 +345,7 @@ impl Segment {
             return Ok(None);
         }
         let mut bytes = vec![0; block_rest(offset).min(end - offset) as usize];
-        self.fill(&*self.file()?, offset, &mut bytes)?;
+        self.fill(offset, &mut bytes)?;
         let log_number = self.log_number_at(offset);
         let fragment = read_fragment(self.header.checksum, &bytes, offset, Expect::Exact(log_number), None);
         let begins = fragment.is_ok_and(|fragment| fragment.record.begins);
@@ -358,7 +358,7 @@ impl Segment {
     /// [`Error::Damaged`]; [`Error::Io`].
     pub(crate) fn read_page(&self, page: Page, log_number: u32) -> Result<PageBytes> {
         let mut bytes = vec![0; page.bytes as usize];
-        self.fill(&*self.file()?, page.at, &mut bytes)?;
+        self.fill(page.at, &mut bytes)?;
         let payload = page.read(&bytes, self.header.checksum, log_number);
         let payload = payload.map_err(|why| Error::damaged(&self.path, page.at.into(), format!("footer: {why}")))?;
         let mut kept = [0; PAGE_BYTES as usize];
