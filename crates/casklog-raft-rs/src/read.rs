@@ -9,7 +9,7 @@ use crate::snapshot::SnapshotRequest;
 use crate::state::Compacted;
 use crate::storage::CasklogStorage;
 
-/// Reading never waits for a sync. What was [submitted](CasklogStorage::submit) is seen at once.
+/// What was [submitted](CasklogStorage::submit) is seen at once: a read does not wait for it to become durable.
 ///
 /// Where raft-rs expects a panic, an index above the last one, it gets `Unavailable`.
 impl Storage for CasklogStorage {

@@ -275,7 +275,8 @@ impl CasklogStorage {
     ///
     /// raft-rs cannot be started with an `applied` above the commit index, and a crash may leave just that: a commit index
     /// alone is not waited for, and a snapshot reaches the state machine before the log. Nor may the configuration be
-    /// ahead: the changes behind `applied` are applied again.
+    /// ahead: the changes behind `applied` are applied again. An empty configuration leaves the stored one, for state
+    /// machines that do not keep it and clusters that never change.
     ///
     /// # Errors
     /// [`Error::MachineBehind`] where entries that the state machine lacks are compacted; [`Error::Store`].
@@ -287,13 +288,13 @@ impl CasklogStorage {
                 return Err(Error::MachineBehind { applied: index, first: compacted + 1 });
             }
             let is_in_log = index == compacted || index <= step.last_index() && self.stored_term(index)? == term;
-            if !is_in_log {
-                return step.install(applied);
+            let stored = step.state.conf_state.clone();
+            match is_in_log {
+                true => step.commit_to(index),
+                false => step.install(applied)?,
             }
-            if index > 0 {
-                step.commit_to(index);
-                step.state.conf_state = applied.get_conf_state().clone();
-            }
+            let given = applied.get_conf_state();
+            step.state.conf_state = if *given == ConfState::default() { stored } else { given.clone() };
             Ok(())
         })
     }

@@ -1,5 +1,6 @@
 //! `CasklogStorage` as raft-rs and its application see it, on the disk and on the simulated one.
 
+mod beside;
 mod cluster;
 mod common;
 mod failures;

@@ -73,25 +73,27 @@ fn a_hard_state_is_never_ahead_of_its_entries() {
     });
 }
 
-/// A node must not forget what it has told others, though its log could be opened.
+/// A node must not forget what it has told others, though its log could be opened: also where what is left fits together.
 #[test]
-fn a_log_that_has_lost_something_is_refused_in_every_recovery_mode() {
-    let fs = SimFs::new();
-    let storage = Disk::Simulated(fs.clone()).open();
-    for index in 1..=60 {
-        storage.append(&[raft::eraftpb::Entry { data: vec![7; 200].into(), ..entry(index, 1) }]).unwrap();
+fn a_log_that_has_lost_something_is_refused_in_every_recovery_mode_and_when_it_was_repaired() {
+    for is_last in [false, true] {
+        let fs = SimFs::new();
+        let storage = Disk::Simulated(fs.clone()).open();
+        for index in 1..=60 {
+            storage.append(&[raft::eraftpb::Entry { data: vec![7; 200].into(), ..entry(index, 1) }]).unwrap();
+        }
+        let segments = storage.log().segments();
+        storage.close().unwrap();
+        assert!(segments.len() > 3);
+        fs.remove_file(&segments[if is_last { segments.len() - 1 } else { 1 }].path);
+        for mode in [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage] {
+            let refused = CasklogStorage::open_with(options(&fs).recovery(mode));
+            assert!(matches!(refused, Err(Error::Lost { .. } | Error::Store(_))), "{mode:?}: {refused:?}");
+        }
+        options(&fs).repair().run().unwrap();
+        let refused = CasklogStorage::open_with(options(&fs));
+        assert!(matches!(refused, Err(Error::Lost { .. })), "repaired, {is_last}: {refused:?}");
     }
-    let segments = storage.log().segments();
-    storage.close().unwrap();
-    assert!(segments.len() > 3);
-    fs.remove_file(&segments[1].path);
-    for mode in [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage] {
-        let refused = CasklogStorage::open_with(options(&fs).recovery(mode));
-        assert!(matches!(refused, Err(Error::Lost { .. } | Error::Store(_))), "{mode:?}: {refused:?}");
-    }
-    options(&fs).repair().run().unwrap();
-    let refused = CasklogStorage::open_with(options(&fs));
-    assert!(matches!(refused, Err(Error::Lost { .. })), "repaired: {refused:?}");
 }
 
 /// Metadata and entries must fit each other, whoever wrote them.

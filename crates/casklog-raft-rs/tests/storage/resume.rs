@@ -68,6 +68,8 @@ fn a_state_machine_that_is_behind_goes_on_if_nothing_it_lacks_is_compacted() {
         start(&storage, 3);
         assert_eq!(storage.initial_state().unwrap().hard_state, hard_state(2, 3, 6));
         assert_eq!(storage.initial_state().unwrap().conf_state, voters(&[1, 2]));
+        storage.resume_from(&applied(4, 2, &[])).unwrap();
+        assert_eq!(storage.initial_state().unwrap().conf_state, voters(&[1, 2]), "none was given");
         let refused = storage.resume_from(&applied(2, 1, &[1]));
         assert!(matches!(refused, Err(Error::MachineBehind { applied: 2, first: 4 })), "{refused:?}");
     });
