@@ -60,9 +60,7 @@ impl Machine {
         for entry in entries {
             // The first entry of a term is empty, and a number that was proposed twice counts once.
             let number = <[u8; 8]>::try_from(&entry.data[..]).map_or(0, u64::from_be_bytes);
-            if number == self.0.len() as u64 + 1 {
-                self.0.push(number);
-            }
+            self.0.extend(Some(number).filter(|number| *number == self.0.len() as u64 + 1));
         }
     }
 }

@@ -7,7 +7,7 @@ use raft::{GetEntriesContext, Storage, StorageError};
 
 use crate::common::{entries, on_each_disk};
 
-const LAST: u64 = 3_000;
+const LAST: u64 = 1_500;
 
 #[test]
 fn what_is_compacted_while_it_is_read_is_compacted_and_nothing_else() {
