@@ -371,6 +371,13 @@ impl Options {
         self
     }
 
+    /// Whether the log would remove entries by itself: one of [`max_segments`](Options::max_segments),
+    /// [`max_bytes`](Options::max_bytes) and [`max_age`](Options::max_age) is set. For whoever takes options from others
+    /// and alone may say what goes.
+    pub fn has_retention(&self) -> bool {
+        self.max_segments.is_some() || self.max_bytes.is_some() || self.max_age.is_some()
+    }
+
     /// Opens the log, creating it where it is missing.
     ///
     /// # Errors
