@@ -157,6 +157,7 @@ impl Keeper {
     fn raise(&self, writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
         let Some(active) = &writer.active else { return Ok(true) };
         let (segment, region) = (active.segment.clone(), active.region.clone());
+        let is_warmed = !self.log.places_long(&writer);
         drop(writer);
         let prepared = segment.prepared.load(Ordering::Acquire);
         if end <= prepared {
@@ -164,7 +165,9 @@ impl Keeper {
         }
         match region.prepare(prepared, end) {
             Ok(()) => {
-                region.warm(prepared, end);
+                if is_warmed {
+                    region.warm(prepared, end);
+                }
                 segment.prepared.store(end, Ordering::Release);
             }
             Err(e) => {
@@ -196,7 +199,7 @@ impl Keeper {
 
     /// Makes the next segment ready, or takes the one that open found.
     fn make_spare(&self, mut writer: MutexGuard<'_, Writer>) -> Result<bool> {
-        let how = self.log.preparation(&writer);
+        let (how, is_warmed) = (self.log.preparation(&writer), !self.log.places_long(&writer));
         let found = writer.found_spare.take();
         drop(writer);
         let taken = found.map(|header| take_spare(&self.log.dir, header, how)).transpose()?.flatten();
@@ -209,7 +212,9 @@ impl Keeper {
                 .and_then(|h| self.log.dir.prepare(h, how))
                 .and_then(|spare| self.drop_unusable(found).map(|()| spare).map_err(PrepareError::Fatal)),
         };
-        if let Ok(spare) = &made {
+        if let Ok(spare) = &made
+            && is_warmed
+        {
             // Behind the sync of its header, which would write all these pages; that header stays as it is.
             spare.region.warm(WARM_FROM, how.bytes);
         }

@@ -49,15 +49,21 @@ impl Checksum {
     /// The checksum of `bytes`.
     #[inline]
     pub fn of(self, bytes: &[u8]) -> u64 {
+        self.of_all(&[bytes])
+    }
+
+    /// The checksum of bytes that follow each other.
+    #[inline]
+    pub fn of_all(self, parts: &[&[u8]]) -> u64 {
         match self {
             Checksum::Crc32 => {
                 let mut hasher = EMPTY.clone();
-                hasher.update(bytes);
+                parts.iter().for_each(|bytes| hasher.update(bytes));
                 hasher.finalize().into()
             }
             Checksum::Crc64 => {
                 let mut digest = crc64fast::Digest::new();
-                digest.write(bytes);
+                parts.iter().for_each(|bytes| digest.write(bytes));
                 digest.sum64()
             }
         }
@@ -72,6 +78,9 @@ mod tests {
     fn check_values_are_those_of_the_catalogue() {
         assert_eq!(Checksum::Crc32.of(b"123456789"), 0xcbf4_3926);
         assert_eq!(Checksum::Crc64.of(b"123456789"), 0x995d_c9bb_df19_39fa);
+        for kind in [Checksum::Crc32, Checksum::Crc64] {
+            assert_eq!(kind.of_all(&[b"1234", b"", b"56789"]), kind.of(b"123456789"));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! others are left to the library.
 
 use rmp::decode::read_bin_len;
-use rmp::encode::write_bin;
+use rmp::encode::write_bin_len;
 use serde::Deserialize;
 
 use super::Malformed;
@@ -23,10 +23,16 @@ pub(crate) fn encode_bin(out: &mut Vec<u8>, bytes: &[u8]) {
             out.extend_from_slice(bytes);
         }
         Err(_) => {
-            // Writing into memory cannot fail.
-            let _ = write_bin(out, bytes);
+            encode_bin_header(out, bytes.len());
+            out.extend_from_slice(bytes);
         }
     }
+}
+
+/// What [`encode_bin`] writes in front of so many bytes; of more than 4 GiB nothing that could be read.
+pub(crate) fn encode_bin_header(out: &mut Vec<u8>, length: usize) {
+    // Writing into memory cannot fail.
+    let _ = write_bin_len(out, length as u32);
 }
 
 /// What [`encode_bin`] has written, and nothing behind it.

@@ -172,7 +172,12 @@ impl Fields {
 /// fragment before it, always gives another checksum.
 #[inline]
 pub(super) fn sum_of(checksum: Checksum, covered: &[u8], at: u32, previous: Option<u64>) -> u64 {
-    checksum.of(covered) ^ u64::from(at) ^ previous.unwrap_or(0)
+    bound(checksum.of(covered), at, previous)
+}
+
+/// The same, of the checksum of what is covered.
+pub(super) fn bound(sum: u64, at: u32, previous: Option<u64>) -> u64 {
+    sum ^ u64::from(at) ^ previous.unwrap_or(0)
 }
 
 /// Which log numbers a reader accepts.

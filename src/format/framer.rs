@@ -3,10 +3,36 @@
 use std::ops::Range;
 
 use super::checksum::Checksum;
-use super::fragment::{BLOCK_BYTES, FIELDS_BYTES, Fields, Part, RecordType, block_rest, sum_of};
+use super::fragment::{
+    BLOCK_BYTES, FIELDS_BYTES, FRAGMENT_HEADER_BYTES_MAX, Fields, Part, RecordType, block_rest, bound, sum_of,
+};
 
 /// What [`Framer::frame_all`] wants before each payload: as much as the header of a fragment has with the usual checksum.
 pub const ROOM_BYTES: usize = Checksum::Crc32.fragment_header_bytes();
+
+/// One fragment, as it is laid into the file, of a record that is not whole in one.
+#[derive(Debug, Clone, Copy)]
+pub struct Laid<'a> {
+    /// Where it starts.
+    at: u32,
+    header: [u8; FRAGMENT_HEADER_BYTES_MAX],
+    header_bytes: usize,
+    /// Its part of the record's payload.
+    piece: [&'a [u8]; 2],
+}
+
+impl Laid<'_> {
+    /// Its bytes: header and payload.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        let [head, tail] = self.piece;
+        [self.header.get(..self.header_bytes).unwrap_or_default(), head, tail]
+    }
+
+    /// Behind it.
+    pub fn end(&self) -> u32 {
+        self.at + self.parts().iter().map(|part| part.len() as u32).sum::<u32>()
+    }
+}
 
 /// Lays records into blocks.
 #[derive(Debug, Clone, Copy)]
@@ -118,34 +144,47 @@ impl Framer {
             out.extend_from_slice(payload);
             return (start, start + (header + payload.len()) as u32);
         }
-        let (mut at, mut rest, mut previous) = (start, payload, None::<u64>);
-        loop {
-            let (piece, tail) = rest.split_at((block_rest(at) as usize - header).min(rest.len()));
-            let part = match (previous.is_none(), tail.is_empty()) {
+        let mut end = start;
+        for laid in self.fragments(start, record, [payload, &[]]) {
+            laid.parts().iter().for_each(|part| out.extend_from_slice(part));
+            end = laid.end();
+        }
+        (start, end)
+    }
+
+    /// The fragments of a record that starts at `start` and is not whole in one; its payload is in two parts.
+    pub fn fragments<'a>(
+        &self,
+        start: u32,
+        record: RecordType,
+        [mut head, mut tail]: [&'a [u8]; 2],
+    ) -> impl Iterator<Item = Laid<'a>> + use<'a> {
+        let (framer, header_bytes) = (*self, self.checksum.fragment_header_bytes());
+        let (mut at, mut previous, mut is_done) = (start, None, false);
+        std::iter::from_fn(move || {
+            if is_done {
+                return None;
+            }
+            let room = block_rest(at) as usize - header_bytes;
+            let (first, rest) = head.split_at(room.min(head.len()));
+            let (second, left) = tail.split_at((room - first.len()).min(tail.len()));
+            (head, tail) = (rest, left);
+            is_done = head.is_empty() && tail.is_empty();
+            let part = match (previous.is_none(), is_done) {
                 (true, _) => Part::First,
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
-            let begin = out.len();
-            self.lay_fragment(out, record.code(part), piece);
-            previous = self.seal(out.get_mut(begin..).unwrap_or_default(), at, previous);
-            at += (header + piece.len()) as u32;
-            rest = tail;
-            if part == Part::Last {
-                return (start, at);
-            }
-        }
-    }
-
-    /// Appends a fragment whose checksum is zero.
-    #[inline]
-    fn lay_fragment(&self, out: &mut Vec<u8>, code: u8, piece: &[u8]) {
-        match self.checksum {
-            Checksum::Crc32 => out.extend_from_slice(&[0; 4]),
-            Checksum::Crc64 => out.extend_from_slice(&[0; 8]),
-        }
-        out.extend_from_slice(&self.fields(code, piece.len()));
-        out.extend_from_slice(piece);
+            let fields = framer.fields(record.code(part), first.len() + second.len());
+            let sum = bound(framer.checksum.of_all(&[&fields, first, second]), at, previous);
+            let mut header = [0; FRAGMENT_HEADER_BYTES_MAX];
+            let sum_bytes = framer.checksum.sum_bytes();
+            header.get_mut(..sum_bytes)?.copy_from_slice(sum.to_le_bytes().get(..sum_bytes)?);
+            *header.get_mut(sum_bytes..)?.first_chunk_mut()? = fields;
+            let laid = Laid { at, header, header_bytes, piece: [first, second] };
+            (at, previous) = (laid.end(), Some(sum));
+            Some(laid)
+        })
     }
 
     /// Whether a record of `payload_bytes` appended at `at` would begin there and be whole in one fragment.
@@ -160,7 +199,7 @@ impl Framer {
         let payload_bytes = bytes.len().saturating_sub(self.checksum.fragment_header_bytes());
         if let Some(fields) = bytes.get_mut(self.checksum.sum_bytes()..).and_then(|rest| rest.first_chunk_mut()) {
             *fields = self.fields(record.code(Part::Full), payload_bytes);
-            self.seal(bytes, at, None);
+            self.seal(bytes, at);
         }
     }
 
@@ -169,13 +208,39 @@ impl Framer {
         Fields { length: payload_bytes as u16, code, log_number: self.log_number }.to_bytes()
     }
 
-    /// Fills in the checksum of a fragment, and returns it.
+    /// Fills in the checksum of the only fragment of a record.
     #[inline]
-    fn seal(&self, bytes: &mut [u8], at: u32, previous: Option<u64>) -> Option<u64> {
-        let (sum_field, covered) = bytes.split_at_mut_checked(self.checksum.sum_bytes())?;
-        let sum = sum_of(self.checksum, covered, at, previous);
-        let stored = sum.to_le_bytes();
-        sum_field.copy_from_slice(stored.get(..sum_field.len())?);
-        Some(sum)
+    fn seal(&self, bytes: &mut [u8], at: u32) {
+        if let Some((sum_field, covered)) = bytes.split_at_mut_checked(self.checksum.sum_bytes()) {
+            let sum = sum_of(self.checksum, covered, at, None).to_le_bytes();
+            sum_field.copy_from_slice(sum.get(..sum_field.len()).unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Kind;
+
+    #[test]
+    fn a_payload_in_two_parts_is_laid_as_one_is_wherever_it_is_parted() {
+        for checksum in [Checksum::Crc32, Checksum::Crc64] {
+            let framer = Framer { checksum, log_number: 7 << 16 };
+            let record = RecordType::alone(Kind::Entry);
+            let payload: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+            for start in [64, 20_000, BLOCK_BYTES - 40] {
+                let mut framed = Vec::new();
+                let (_, end) = framer.frame(&mut framed, start, record, &payload);
+                let room = (block_rest(start) as usize).saturating_sub(checksum.fragment_header_bytes());
+                for cut in [0, 1, room - 1, room, room + 1, 50_000, payload.len() - 1, payload.len()] {
+                    let (head, tail) = payload.split_at(cut);
+                    let laid: Vec<_> = framer.fragments(start, record, [head, tail]).collect();
+                    let bytes: Vec<u8> = laid.iter().flat_map(|laid| laid.parts().concat()).collect();
+                    assert!(bytes == framed, "{checksum:?}, from {start}, parted at {cut}");
+                    assert_eq!(laid.last().map(Laid::end), Some(end));
+                }
+            }
+        }
     }
 }

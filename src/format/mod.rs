@@ -19,14 +19,14 @@ mod trailer;
 
 pub use checksum::Checksum;
 pub use entry::EntryRecord;
-pub(crate) use entry::{HEAD_BYTES_MAX, decode_bin, encode_bin};
+pub(crate) use entry::{HEAD_BYTES_MAX, decode_bin, encode_bin, encode_bin_header};
 pub use footer::{Footer, KeyAt, Summary, TombstoneAt, key_hash};
 pub(crate) use fragment::FRAGMENT_HEADER_BYTES_MAX;
 pub use fragment::{
     BLOCK_BYTES, Bad, Expect, Fragment, Kind, Part, RecordType, Trusted, block_rest, read_fragment, read_whole,
     skip_fragment, trust_fragment,
 };
-pub use framer::{Framer, ROOM_BYTES};
+pub use framer::{Framer, Laid, ROOM_BYTES};
 pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError};
 pub use manifest::{MANIFEST_BYTES, Manifest, SLOT_BYTES};
 pub use record::{

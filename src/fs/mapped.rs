@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ const RECENT_BYTES: u64 = 8 << 20;
 ///
 /// Invariants: the mapping is not moved while the value lives; the file is allocated, without holes, from byte 0 to
 /// `ready`, which only rises; no byte at or above `ready` is touched. The mapping is read below `placed_end` only, and
-/// stored to at or above it only, so that no byte is ever read while it is stored to. Whoever shortens the file must
+/// stored to at or above it only, so that no byte is ever read while it is stored or written to. Whoever shortens the file must
 /// have stopped placing, and leave what was placed: an access behind the end of a file is SIGBUS.
 #[derive(Debug)]
 pub(super) struct MappedRegion {
@@ -44,7 +44,17 @@ pub(super) struct MappedRegion {
     /// Set while a thread is in [`place`](Region::place). There is one writer by contract; this flag keeps a broken
     /// contract from becoming a data race.
     placing: AtomicBool,
+    /// The pages that were [warmed](Region::warm) last: from here to `warm_end`. Only for a choice of ways that do the same.
+    warm_start: AtomicU64,
+    warm_end: AtomicU64,
 }
+
+/// From this length on a piece of bytes that meets a page for the first time is written through the file: a system call
+/// brings pages in by many at once, and a store takes a fault for each.
+const WRITE_BYTES: usize = 4096;
+
+/// A system call takes so many pieces (`IOV_MAX`).
+const PIECES_MOST: usize = 1024;
 
 impl MappedRegion {
     /// Maps `file`, which must be open for reading and writing. Nothing is ready until it was prepared, not even what
@@ -60,11 +70,29 @@ impl MappedRegion {
             placed_first: AtomicU64::new(0),
             placed_end: AtomicU64::new(0),
             placing: AtomicBool::new(false),
+            warm_start: AtomicU64::new(0),
+            warm_end: AtomicU64::new(0),
         })
     }
 
-    /// Stores `bytes` at `at`. The caller holds `placing` and has checked that they end at or below `ready`.
-    fn store(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+    /// As [`place`](Region::place), of `length` bytes that `put` stores or writes.
+    fn place_with(&self, at: u64, length: usize, put: impl FnOnce(bool) -> io::Result<()>) -> io::Result<()> {
+        let end = at.saturating_add(length as u64);
+        check_bounds(end, self.ready.load(Ordering::Acquire))?;
+        if self.placing.swap(true, Ordering::Acquire) {
+            return Err(io::Error::new(ErrorKind::ResourceBusy, "two threads place into one region at once"));
+        }
+        let is_warm = || self.warm_start.load(Ordering::Relaxed) <= at && end <= self.warm_end.load(Ordering::Relaxed);
+        let done = self.begin(at).and_then(|()| put(length < WRITE_BYTES || is_warm()));
+        if done.is_ok() {
+            self.placed_end.store(end, Ordering::Release);
+        }
+        self.placing.store(false, Ordering::Release);
+        done
+    }
+
+    /// Refuses what begins below what was placed.
+    fn begin(&self, at: u64) -> io::Result<()> {
         let placed_end = self.placed_end.load(Ordering::Relaxed);
         if at < placed_end {
             let message = format!("byte {at} is below the end of what was placed, {placed_end}");
@@ -73,6 +101,12 @@ impl MappedRegion {
         if at > placed_end {
             self.placed_first.store(at, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    /// Stores `bytes` at `at`. The caller holds `placing` and has checked that they begin at or above `placed_end` and end
+    /// at or below `ready`.
+    fn store(&self, bytes: &[u8], at: u64) {
         // SAFETY: `at + len <= ready <= capacity`, the length of the mapping, so that the destination lies inside it;
         // `capacity` fitted a `usize`, so `at` does. The mapping is writable and lives as long as `self`. No reference
         // into it exists, and `recent`, the only other place that touches it, reads below a `placed_end` that it
@@ -82,7 +116,23 @@ impl MappedRegion {
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(at as usize), bytes.len());
         }
-        self.placed_end.store(at + bytes.len() as u64, Ordering::Release);
+    }
+
+    /// Writes `parts`, one behind the other, at `at`: the mapping shows the very pages that the file has.
+    fn write(&self, parts: &[&[u8]], mut at: u64) -> io::Result<()> {
+        let mut slices: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match rustix::io::pwritev(&self.file, &left[..left.len().min(PIECES_MOST)], at) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut left, written);
+                    at += written as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 }
@@ -111,16 +161,35 @@ impl Region for MappedRegion {
         }
         let length = to.saturating_sub(from);
         let _ = self.map.advise_range(Advice::PopulateWrite, from as usize, length as usize);
+        if from != self.warm_end.load(Ordering::Relaxed) {
+            self.warm_start.store(from, Ordering::Relaxed);
+        }
+        self.warm_end.store(to, Ordering::Relaxed);
     }
 
+    #[inline]
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        check_bounds(at.saturating_add(bytes.len() as u64), self.ready.load(Ordering::Acquire))?;
-        if self.placing.swap(true, Ordering::Acquire) {
-            return Err(io::Error::new(ErrorKind::ResourceBusy, "two threads place into one region at once"));
-        }
-        let stored = self.store(bytes, at);
-        self.placing.store(false, Ordering::Release);
-        stored
+        self.place_with(at, bytes.len(), |stores| {
+            if !stores {
+                return self.write(&[bytes], at);
+            }
+            self.store(bytes, at);
+            Ok(())
+        })
+    }
+
+    fn place_all(&self, parts: &[&[u8]], at: u64) -> io::Result<()> {
+        self.place_with(at, parts.iter().map(|part| part.len()).sum(), |stores| {
+            if !stores {
+                return self.write(parts, at);
+            }
+            let mut to = at;
+            for part in parts {
+                self.store(part, to);
+                to += part.len() as u64;
+            }
+            Ok(())
+        })
     }
 
     fn recent(&self, buf: &mut [u8], at: u64) -> bool {
@@ -244,6 +313,38 @@ mod tests {
         assert_eq!(file.read_at(&mut found, 0).unwrap(), 4 * MIB as usize, "the file is as long as it was");
         assert_eq!(&found[4_090..4_105], b"placed and more");
         assert!(found[..4_090].iter().chain(&found[4_105..4 * MIB as usize]).all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn long_pieces_are_written_where_pages_are_cold_and_stored_where_they_are_warm() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, region) = mapped(dir.path(), 16 * MIB);
+        region.prepare(0, 16 * MIB).unwrap();
+        let mut end = 100;
+        let place = |parts: &[&[u8]], end: &mut u64| {
+            region.place_all(parts, *end).unwrap();
+            *end += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        };
+        region.place(&bytes_at(0, 100), 0).unwrap();
+        // More pieces than one system call takes, and empty ones among them.
+        let pieces: Vec<Vec<u8>> = (0..3_000).map(|piece| bytes_at(100 + piece * 500, 500)).collect();
+        let parts: Vec<&[u8]> = pieces.iter().flat_map(|piece| [&[][..], piece]).collect();
+        place(&parts, &mut end);
+        region.place(&bytes_at(end, 5_000), end).unwrap();
+        end += 5_000;
+        place(&[&bytes_at(end, 10), &bytes_at(end + 10, 20)], &mut end);
+        let warm = end.next_multiple_of(4_096);
+        region.warm(warm, 16 * MIB);
+        // The first of them ends in warm pages and begins before.
+        for _ in 0..100 {
+            place(&[&bytes_at(end, 70_000), &bytes_at(end + 70_000, 30_000)], &mut end);
+        }
+        let mut found = vec![0; end as usize];
+        file.read_at(&mut found, 0).unwrap();
+        assert!(found == bytes_at(0, end as usize));
+        assert!(holds(|buf, at| region.recent(buf, at), end - 200_000, 200_000));
+        assert_eq!(region.place_all(&[&[0; 9_000]], end - 1).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(region.place_all(&[&[0; 9_000]], 16 * MIB - 1).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]

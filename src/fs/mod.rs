@@ -134,11 +134,15 @@ pub trait Region: Debug + Send + Sync {
     fn prepare(&self, from: u64, to: u64) -> io::Result<()>;
     /// Does now, in the calling thread, what the first [`place`](Region::place) in `from..to` would have to do for each page:
     /// space that is prepared, and that nobody has placed anything into or does meanwhile. It makes the pages dirty, so that
-    /// a sync has more to write. Best effort.
+    /// a sync has more to write. Best effort. Not worth it for long pieces of bytes, which fill pages by many at once.
     fn warm(&self, _from: u64, _to: u64) {}
     /// Puts `bytes` at `at`, within prepared space (or anywhere below the capacity where the placement is
     /// [`Placement::Growing`]). When it returns, the bytes survive the death of the process.
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Puts `parts`, one behind the other, at `at`; else as [`place`](Region::place).
+    fn place_all(&self, parts: &[&[u8]], at: u64) -> io::Result<()> {
+        self.place(&parts.concat(), at)
+    }
     /// Fills `buf` with the bytes that were placed at `at` through this region, without a system call, where they are
     /// still in memory, as the last ones are; else it is false, and `buf` holds anything.
     ///

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
-use crate::format::{Kind, Next, RecordType};
+use crate::format::{BLOCK_BYTES, Kind, Next, RecordType};
 use crate::position::Position;
 use crate::segment::Active;
 use crate::sync::{Instant, MutexGuard};
@@ -17,15 +17,15 @@ fn end_behind_overhead(active: &Active) -> u64 {
 }
 
 impl Log {
-    /// Places one entry and makes it visible: what [`append`](Log::append) does, for what nearly every write is. Without
-    /// an index it gets the next one. Returns its index, where it stands, and the position behind it.
+    /// Places one entry, whose payload ends with `tail`, and makes it visible: what [`append`](Log::append) does, for what
+    /// nearly every write is. Without an index it gets the next one. Returns its index, where it stands, and the position behind it.
     ///
     /// # Errors
     /// As [`append`](Log::append).
     pub(crate) fn put(
         &self,
         index: Option<u64>,
-        single: &mut Single,
+        (single, tail): (&mut Single, &[u8]),
         wait: Wait<'_>,
     ) -> Result<(u64, Position, Position)> {
         let mut writer = self.writer.lock();
@@ -37,7 +37,7 @@ impl Log {
                 (None, Next::Exhausted) => return Err(Error::IndexExhausted),
             };
             let from = single.set_index(index);
-            let bytes = (single.bytes().len() - from) as u64;
+            let bytes = (single.bytes().len() - from + tail.len()) as u64;
             self.check_record_size(bytes)?;
             writer.contents.check_put(index)?;
             if self.has_room(&mut writer, |active| active.framer.end(end_behind_overhead(active), bytes))? {
@@ -49,8 +49,11 @@ impl Log {
         let header = active.framer.checksum.fragment_header_bytes();
         let record = RecordType::alone(Kind::Entry);
         let bytes = single.bytes();
-        let placed = if active.takes_whole(bytes.len() - from) {
+        let length = bytes.len() - from + tail.len();
+        let placed = if active.takes_whole(length) {
             active.place_whole(record, &mut bytes[from - header..])
+        } else if length > BLOCK_BYTES as usize {
+            active.place_long(record, [&bytes[from..], tail])
         } else {
             let start = active.frame(record, &bytes[from..]);
             active.place().map(|()| start)
@@ -63,7 +66,7 @@ impl Log {
         self.index.publish(end);
         self.set_next(contents.state.next);
         self.announce();
-        self.after_place(&mut writer, 1, (bytes.len() - from) as u64);
+        self.after_place(&mut writer, 1, length as u64);
         Ok((index, start, end))
     }
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    EntryRecord, FRAGMENT_HEADER_BYTES_MAX, HEAD_BYTES_MAX, Kind, MetaRecord, ROOM_BYTES, Tombstone, Truncation,
-    encode_bin,
+    BLOCK_BYTES, EntryRecord, FRAGMENT_HEADER_BYTES_MAX, HEAD_BYTES_MAX, Kind, MetaRecord, ROOM_BYTES, Tombstone,
+    Truncation, encode_bin, encode_bin_header,
 };
 
 /// What one record does.
@@ -97,16 +97,27 @@ impl Single {
         Single(Vec::new())
     }
 
-    /// Encodes key and value.
+    /// Encodes key and value, but for what is returned: the end of its payload, which is long and stays where it is.
     ///
     /// # Errors
     /// [`Error::Encode`].
     #[inline]
-    pub(crate) fn encode<T: Serialize + ?Sized>(&mut self, key: &[u8], value: Value<'_, T>) -> Result<()> {
+    pub(crate) fn encode<'a, T: Serialize + ?Sized>(&mut self, key: &[u8], value: Value<'a, T>) -> Result<&'a [u8]> {
         self.0.clear();
         self.0.shrink_to(KEPT_BYTES);
         self.0.extend_from_slice(&[0; HEAD_ROOM]);
-        encode_tail(&mut self.0, key, value)
+        match value {
+            Value::Bytes(bytes) if bytes.len() > BLOCK_BYTES as usize => {
+                encode_bin(&mut self.0, key);
+                encode_bin_header(&mut self.0, bytes.len());
+                Ok(bytes)
+            }
+            Value::Raw(encoded) if encoded.len() > BLOCK_BYTES as usize => {
+                encode_bin(&mut self.0, key);
+                Ok(encoded)
+            }
+            value => encode_tail(&mut self.0, key, value).map(|()| &[][..]),
+        }
     }
 
     /// Gives it an index; returns where its payload starts in what [`bytes`](Single::bytes) returns.

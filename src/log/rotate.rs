@@ -13,6 +13,10 @@ use crate::sync::Instant;
 
 use super::{Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer, draw_log_id, draw_log_number};
 
+/// Records that are longer on average are written through the file where pages are not warm, each with a system call, and
+/// not stored into a mapping.
+const LONG_BYTES: u64 = 32 << 10;
+
 /// A segment that was filled sooner than this is followed by one that is.
 const FAST: Duration = Duration::from_secs(1);
 
@@ -116,6 +120,12 @@ impl Log {
         let syncs_often = active
             .is_some_and(|active| writer.syncs_asked > 8 && writer.syncs_asked * (256 << 10) > u64::from(active.end));
         Preparation::new(&self.options, &*self.dir.fs, so_far, syncs_often)
+    }
+
+    /// Whether what the active segment holds came in pieces so long that warm pages would be of no use to them.
+    pub(crate) fn places_long(&self, writer: &Writer) -> bool {
+        let end = writer.active.as_ref().map_or(0, |active| u64::from(active.end));
+        end > (writer.contents.tmp.len() as u64 + 1) * LONG_BYTES
     }
 
     /// The identity of the next segment file. The number is used up, whatever becomes of the file.

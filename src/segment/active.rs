@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Framer, Kind, RecordType, block_rest, encode_watermark};
+use crate::format::{Framer, Kind, Laid, RecordType, block_rest, encode_watermark};
 use crate::fs::Region;
 use crate::position::Position;
 
@@ -84,6 +84,21 @@ impl Active {
         Ok(start)
     }
 
+    /// Places a record that is longer than a block with whatever was framed before it, its payload from where it is: of so
+    /// many bytes each copy tells. Returns where it starts.
+    pub(crate) fn place_long(&mut self, record: RecordType, payload: [&[u8]; 2]) -> Result<u32> {
+        let at = self.frame_end();
+        let start = self.framer.start(at);
+        self.frame.resize(self.frame.len() + (start - at) as usize, 0);
+        let laid: Vec<_> = self.framer.fragments(start, record, payload).collect();
+        let parts: Vec<_> = std::iter::once(&self.frame[..]).chain(laid.iter().flat_map(Laid::parts)).collect();
+        let placed = self.region.place_all(&parts, self.end.into());
+        self.end = laid.last().map_or(start, Laid::end);
+        self.frame.clear();
+        self.check(placed)?;
+        Ok(start)
+    }
+
     /// Notes that what was placed last ends with a record that is neither watermark nor padding; returns where.
     pub(crate) fn end_with_records(&mut self) -> Position {
         (self.records_end, self.has_records) = (self.end, true);
@@ -114,6 +129,10 @@ impl Active {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let placed = self.region.place(bytes, self.end.into());
         self.end += bytes.len() as u32;
+        self.check(placed)
+    }
+
+    fn check(&self, placed: std::io::Result<()>) -> Result<()> {
         placed.map_err(|e| Error::io("write to", &self.segment.path, e))
     }
 }

@@ -400,7 +400,7 @@ impl Store {
         let mut single = SINGLE.replace(Single::new());
         let placed = single
             .encode(key, value)
-            .and_then(|()| self.log().put(index, &mut single, &|writer| self.shared.keeper.wait(writer)));
+            .and_then(|tail| self.log().put(index, (&mut single, tail), &|writer| self.shared.keeper.wait(writer)));
         SINGLE.set(single);
         placed
             .map(|(index, position, end)| (Appended { index, position }, end))
