@@ -83,6 +83,8 @@ struct State {
     requested: Position,
     pending: Vec<(Position, u64, Told)>,
     told: Vec<(Told, Result<()>)>,
+    /// Callbacks are running that were taken out of `told`.
+    tells: bool,
     next_id: u64,
     committer: Option<JoinHandle<()>>,
     stops: bool,
@@ -273,12 +275,19 @@ impl<L: Durable> Commits<L> {
         Ok(())
     }
 
-    /// Tells `told` when everything before `target` is durable or the log has failed. `id` names an earlier
-    /// registration that this one replaces.
+    /// Tells `told` when everything before `target` is durable or the log has failed; gives it back where the outcome is
+    /// known. `id` names an earlier registration that this one replaces.
     pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
         let mut state = self.state.lock();
         if state.stops || self.log.durable() >= target || self.log.check().is_err() {
-            return Err(told);
+            let is_after_others = state.tells || !state.told.is_empty();
+            if !is_after_others || matches!(told, Told::Waker(_)) {
+                return Err(told);
+            }
+            // Behind those that were registered before it. Whoever tells those looks again when it is done.
+            let outcome = self.outcome(target);
+            state.told.push((told, outcome));
+            return Ok(0);
         }
         let id = id.unwrap_or_else(|| {
             state.next_id += 1;
@@ -346,9 +355,11 @@ impl<L: Durable> Commits<L> {
         loop {
             if !state.told.is_empty() {
                 let told = std::mem::take(&mut state.told);
+                state.tells = true;
                 drop(state);
                 told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
                 state = self.state.lock();
+                state.tells = false;
                 continue;
             }
             if state.stops {
