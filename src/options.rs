@@ -409,6 +409,11 @@ impl Options {
         crate::Reader::open(self)
     }
 
+    /// Whether entries may go by themselves: `max_segments`, `max_bytes` or `max_age` is set.
+    pub fn has_retention(&self) -> bool {
+        self.max_segments.is_some() || self.max_bytes.is_some() || self.max_age.is_some()
+    }
+
     /// The most bytes of metadata, keys and values together.
     pub const fn meta_bytes_max() -> u64 {
         META_BYTES_MAX
