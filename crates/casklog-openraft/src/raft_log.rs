@@ -21,6 +21,9 @@
 //! nor an id above the last entry while the log still ends below it: behind the batch the log is empty and goes on at the
 //! index after it. The store itself gives back no space before the batch is durable.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;

@@ -13,7 +13,7 @@ use crate::raft_log::RaftLog;
 const LIMITED_READ_BYTES: u64 = 1 << 20;
 
 /// The log of one Raft node, for the line of openraft that `L` stands for: see
-/// [`v0_9::CasklogStorage`](crate::v0_9::CasklogStorage) and [`v0_10::CasklogStorage`](crate::v0_10::CasklogStorage).
+/// `v0_9::CasklogStorage` and `v0_10::CasklogStorage`.
 ///
 /// A cheap handle; clones are handles on the same log, and so are the log readers that openraft asks for.
 pub struct Storage<L> {

@@ -1,5 +1,8 @@
-//! Raft logs: the suites of openraft, and what they leave out.
+//! What the suites of openraft leave out: crashes, failures, what comes when, and what is refused.
 
-mod machine;
-mod reopening;
-mod suites;
+mod crashes;
+mod durable;
+mod failures;
+mod lines;
+mod reading;
+mod refused;

@@ -1,6 +1,9 @@
 //! The suites that openraft publishes for log stores, of both lines: each case in a log of its own, and again in one that is
 //! closed and opened after each step.
 
+mod machine;
+mod reopening;
+
 use std::sync::Arc;
 
 use openraft_0_9 as o9;
@@ -10,7 +13,7 @@ use openraft_memstore::{BlockConfig, MemStateMachine, TypeConfig};
 use tempfile::TempDir;
 
 use crate::machine::{Types, Words};
-use crate::reopening::{Opens, Reopening, Store9, Store10, options};
+use crate::reopening::{Opens, Reopening, Store9, Store10};
 
 struct Fresh;
 struct Reopened;
@@ -24,7 +27,7 @@ type Built9<S> = Result<(TempDir, S, Words), o9::StorageError<u64>>;
 impl o9::testing::StoreBuilder<Types, Store9, Words, TempDir> for Fresh {
     async fn build(&self) -> Built9<Store9> {
         let dir = new_dir();
-        let log = <Store9 as Opens>::open(options(dir.path()));
+        let log = <Store9 as Opens>::open(dir.path());
         Ok((dir, log, Words::default()))
     }
 }
@@ -56,7 +59,7 @@ fn machine() -> Arc<MemStateMachine> {
 impl o10::testing::log::StoreBuilder<TypeConfig, Store10, Arc<MemStateMachine>, TempDir> for Fresh {
     async fn build(&self) -> Built10<Store10> {
         let dir = new_dir();
-        let log = <Store10 as Opens>::open(options(dir.path()));
+        let log = <Store10 as Opens>::open(dir.path());
         Ok((dir, log, machine()))
     }
 }

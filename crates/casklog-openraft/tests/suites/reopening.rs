@@ -19,18 +19,18 @@ pub(crate) type Store9 = v0_9::CasklogStorage<Types>;
 pub(crate) type Store10 = v0_10::CasklogStorage<TypeConfig>;
 
 /// Small segments, so that the suites rotate, seal and retire some.
-pub(crate) fn options(dir: impl AsRef<Path>) -> Options {
+fn options(dir: &Path) -> Options {
     Options::new(dir).segment_entries(7).max_open_files(2)
 }
 
 pub(crate) trait Opens: Clone {
-    fn open(options: Options) -> Self;
+    fn open(dir: &Path) -> Self;
     fn close(&self);
 }
 
 impl Opens for Store9 {
-    fn open(options: Options) -> Self {
-        Store9::open_with(options).expect("it opens")
+    fn open(dir: &Path) -> Self {
+        Store9::open_with(options(dir)).expect("it opens")
     }
 
     fn close(&self) {
@@ -39,8 +39,8 @@ impl Opens for Store9 {
 }
 
 impl Opens for Store10 {
-    fn open(options: Options) -> Self {
-        Store10::open_with(options).expect("it opens")
+    fn open(dir: &Path) -> Self {
+        Store10::open_with(options(dir)).expect("it opens")
     }
 
     fn close(&self) {
@@ -57,7 +57,7 @@ pub(crate) struct Reopening<S> {
 
 impl<S: Opens> Reopening<S> {
     pub(crate) fn open(dir: &Path) -> Self {
-        Reopening { dir: dir.to_owned(), now: Arc::new(Mutex::new(S::open(options(dir)))) }
+        Reopening { dir: dir.to_owned(), now: Arc::new(Mutex::new(S::open(dir))) }
     }
 
     fn now(&self) -> S {
@@ -67,7 +67,7 @@ impl<S: Opens> Reopening<S> {
     fn reopen(&self) {
         let mut now = self.now.lock().expect("no panic");
         now.close();
-        *now = S::open(options(&self.dir));
+        *now = S::open(&self.dir);
     }
 }
 
