@@ -26,7 +26,7 @@ use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, Thread};
-use crate::sync::{Condvar, Instant, Mutex, yield_until};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, yield_until};
 
 /// How long a leader waits for those who took part in the last sync.
 const GATHER: Duration = Duration::from_micros(60);
@@ -353,15 +353,7 @@ impl<L: Durable> Commits<L> {
         let mut dirty_since: Option<Instant> = None;
         let mut state = self.state.lock();
         loop {
-            if !state.told.is_empty() {
-                let told = std::mem::take(&mut state.told);
-                state.tells = true;
-                drop(state);
-                told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
-                state = self.state.lock();
-                state.tells = false;
-                continue;
-            }
+            state = self.tell_all(state);
             if state.stops {
                 return;
             }
@@ -419,31 +411,39 @@ impl<L: Durable> Commits<L> {
         if let Some(committer) = committer.filter(|thread| joins && thread.thread().id() != thread::current().id()) {
             let _ = committer.join();
         }
-        // Without a thread, or on it, nobody else tells; and whoever still waits must learn that nobody will.
+        // Without a thread nobody else tells; and whoever still waits must learn that nobody will.
         let mut state = self.state.lock();
-        let mut told = std::mem::take(&mut state.told);
         for (target, _, who) in std::mem::take(&mut state.pending) {
-            told.push((who, self.outcome(target)));
+            let outcome = self.outcome(target);
+            state.told.push((who, outcome));
         }
-        drop(state);
-        told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+        drop(self.tell_all(state));
+    }
+
+    /// Tells all who are to be told, in order. One thread at a time does so: another, or a callback, leaves it to that one.
+    fn tell_all<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while !state.tells && !state.told.is_empty() {
+            let told = std::mem::take(&mut state.told);
+            state.tells = true;
+            drop(state);
+            told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+            state = self.state.lock();
+            state.tells = false;
+        }
+        state
     }
 
     /// Does what the committer thread would, where there is none.
     pub(crate) fn run_inline(&self) {
         loop {
-            let mut state = self.state.lock();
-            let told = std::mem::take(&mut state.told);
+            let mut state = self.tell_all(self.state.lock());
             let is_due = state.requested > self.log.durable() && self.log.check().is_ok() && !state.is_led;
             state.is_led |= is_due;
             drop(state);
-            if told.is_empty() && !is_due {
+            if !is_due {
                 return;
             }
-            told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
-            if is_due {
-                self.lead();
-            }
+            self.lead();
         }
     }
 }
