@@ -246,14 +246,7 @@ impl<L: Durable> Commits<L> {
         self.present.fetch_sub(over.len(), Ordering::AcqRel);
         let next = left.pop();
         state.waiting = left;
-        let (told, pending): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.pending).into_iter().partition(|(target, ..)| is_over(target));
-        state.pending = pending;
-        let outcome = |target| match &failure {
-            Some(error) if target > durable => Err(error.clone()),
-            _ => Ok(()),
-        };
-        state.told.extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
+        self.collect(&mut state);
         // What a periodic sync that this one took the place of did not cover waits for the next period.
         let is_periodic = matches!(self.log.policy(), SyncPolicy::Periodic { .. });
         let is_dirty = is_periodic && self.log.tail() > durable;
@@ -263,6 +256,16 @@ impl<L: Durable> Commits<L> {
         if has_work {
             self.work.notify_all();
         }
+    }
+
+    /// Moves those whose outcome is known to those who are to be told.
+    fn collect(&self, state: &mut State) {
+        let has_failed = self.log.check().is_err();
+        let durable = self.log.durable();
+        let (over, pending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.pending).into_iter().partition(|(target, ..)| *target <= durable || has_failed);
+        state.pending = pending;
+        state.told.extend(over.into_iter().map(|(target, _, told)| (told, self.outcome(target))));
     }
 
     /// Asks that everything before `target` become durable soon, without waiting for it.
@@ -280,13 +283,19 @@ impl<L: Durable> Commits<L> {
     pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
         let mut state = self.state.lock();
         if state.stops || self.log.durable() >= target || self.log.check().is_err() {
-            let is_after_others = state.tells || !state.told.is_empty();
-            if !is_after_others || matches!(told, Told::Waker(_)) {
-                return Err(told);
+            // Behind those that were registered before it, which may be yet to be told.
+            self.collect(&mut state);
+            if !state.told.is_empty() {
+                self.work.notify_all();
             }
-            // Behind those that were registered before it. Whoever tells those looks again when it is done.
-            let outcome = self.outcome(target);
-            state.told.push((told, outcome));
+            match told {
+                Told::Callback(_) if state.stops && !state.pending.is_empty() => state.pending.push((target, 0, told)),
+                Told::Callback(_) if state.tells || !state.told.is_empty() => {
+                    let outcome = self.outcome(target);
+                    state.told.push((told, outcome));
+                }
+                told => return Err(told),
+            }
             return Ok(0);
         }
         let id = id.unwrap_or_else(|| {
