@@ -96,6 +96,12 @@ impl Batch {
         self.len() == 0
     }
 
+    /// The bytes of what is in it, encoded, without those of the deletions: what counts for
+    /// [`batch_bytes_max`](crate::Options::batch_bytes_max).
+    pub fn bytes(&self) -> u64 {
+        self.group.payload_bytes()
+    }
+
     /// Takes everything out, to be filled again. Its memory is kept, unless that is much.
     pub fn clear(&mut self) {
         self.group.clear();

@@ -72,3 +72,49 @@ fn a_callback_may_close_the_store() {
         assert!(store.write(2, "k", &2).is_err(), "it is closed");
     }
 }
+
+/// A callback whose write was durable when it was registered used to run at once, while one that was registered before it
+/// had not been called yet.
+#[test]
+fn callbacks_are_called_in_the_order_in_which_they_were_registered() {
+    let _alone = ALONE.lock();
+    let store = open(&SimFs::new(), SyncPolicy::default());
+    let (events, calls) = channel();
+    let (open_gate, gate) = channel::<()>();
+    let first = events.clone();
+    store.submit(1, "k", &1).expect("written").on_durable(move |outcome| {
+        first.send("first begins").expect("somebody listens");
+        gate.recv().expect("it is opened");
+        first.send("first ends").expect("somebody listens");
+        outcome.expect("durable");
+    });
+    assert_eq!(calls.recv().expect("called"), "first begins");
+    for (index, name) in [(2, "second"), (3, "third")] {
+        let commit = store.submit(index, "k", &index).expect("written");
+        commit.wait().expect("durable");
+        let events = events.clone();
+        commit.on_durable(move |_| events.send(name).expect("somebody listens"));
+    }
+    assert!(calls.try_recv().is_err(), "the first is not over");
+    open_gate.send(()).expect("it waits");
+    store.close().expect("closed");
+    assert_eq!(calls.try_iter().collect::<Vec<_>>(), ["first ends", "second", "third"]);
+}
+
+#[test]
+fn a_sync_that_is_submitted_tells_when_all_before_it_is_durable() {
+    let _alone = ALONE.lock();
+    let sim = SimFs::new();
+    let store = open(&sim, SyncPolicy::None);
+    store.write(1, "k", &1).expect("written");
+    let commit = store.submit_sync().expect("submitted");
+    assert!(commit.positions().is_empty());
+    let (done, told) = channel();
+    commit.on_durable(move |outcome| done.send(outcome).expect("somebody waits"));
+    told.recv_timeout(Duration::from_secs(60)).expect("told").expect("durable");
+    assert_eq!(store.stats().durable, store.stats().tail);
+    let found = sim.crash_at(sim.ops(), &mut |_| casklog::fs::sim::Fate::Lost);
+    assert!(open(&found, SyncPolicy::None).contains(1), "it was durable");
+    store.close().expect("closed");
+    assert!(matches!(store.submit_sync(), Err(Error::Closed)));
+}

@@ -9,6 +9,29 @@ use crate::commit::{Commits, Told};
 use crate::error::Result;
 use crate::position::Position;
 
+use super::Store;
+
+impl Store {
+    /// Asks that everything written so far become durable, and returns at once: [`sync`](Store::sync) for those who must not
+    /// wait for the disk. It is also what there is to await after [`Error::Busy`](crate::Error::Busy).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// use casklog::Durability;
+    /// store.write_with(1, "key", "value", Durability::Written)?;
+    /// store.submit_sync()?.on_durable(|outcome| println!("{outcome:?}"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`sync`](Store::sync).
+    pub fn submit_sync(&self) -> Result<Commit> {
+        self.writable()?;
+        self.commit(Vec::new(), self.log().index.tail())
+    }
+}
+
 /// What [`Store::submit`](crate::Store::submit) returns: the write is visible; wait for it, await it, or be called back
 /// when it is durable. Dropping it cancels nothing. It holds the log's lock open for as long as it lives.
 ///
@@ -52,7 +75,10 @@ impl Commit {
     }
 
     /// Calls `callback` once, when the write is durable or the store has failed: on the committer thread, outside every
-    /// lock, or at once where the outcome is known. It should be quick: other commits wait for it.
+    /// lock, or at once where the outcome is known and no earlier callback is still to come. It should be quick: other
+    /// commits wait for it.
+    ///
+    /// Callbacks that are registered one after another, for writes in the order of the log, are called in that order.
     pub fn on_durable(self, callback: impl FnOnce(Result<()>) + Send + 'static) {
         if let Err(told) = self.commits.tell(self.end, None, Told::Callback(Box::new(callback))) {
             told.tell(self.commits.outcome(self.end));

@@ -481,7 +481,7 @@ impl Store {
         self.catch_up_inline()
     }
 
-    fn commit(&self, positions: Vec<Position>, end: Position) -> Result<Commit> {
+    pub(super) fn commit(&self, positions: Vec<Position>, end: Position) -> Result<Commit> {
         self.shared.commits.request(end)?;
         self.catch_up_inline()?;
         Ok(Commit::new(self.shared.commits.clone(), positions, end))
