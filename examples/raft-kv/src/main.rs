@@ -59,7 +59,7 @@ use types::NodeId;
 ///
 /// Start some, with a number, an address and a directory each; then tell one of them who the members are:
 ///
-///   curl -d '{"1":"127.0.0.1:21001","2":"127.0.0.1:21002","3":"127.0.0.1:21003"}' 127.0.0.1:21001/admin/init
+///   curl -d '{"1":"127.0.0.1:21001","2":"…","3":"…"}' 127.0.0.1:21001/admin/init
 ///   curl -L -X PUT -d Ada 127.0.0.1:21002/kv/name
 ///   curl -L 127.0.0.1:21003/kv/name
 ///
@@ -73,7 +73,7 @@ struct Args {
     /// Where to listen; the others and clients reach this node there
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Where log and snapshots are; made where it is missing
+    /// Where this node's log and snapshots are, and no other's; made where it is missing
     #[arg(long)]
     dir: PathBuf,
     #[command(flatten)]
@@ -134,8 +134,10 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         // Whoever is not done by then does not hold up the others.
         let _ = tokio::time::timeout(STOP_TIME_MAX, server).await;
     }
-    node.stop().await?;
-    ended
+    let stopped = node.stop().await;
+    // The first cause, where there are two.
+    ended?;
+    Ok(stopped?)
 }
 
 /// Returns when the process is asked to end.

@@ -2,6 +2,7 @@
 //!
 //! The time limits are openraft's: it drops a call that takes longer.
 
+use std::iter;
 use std::time::Duration;
 
 use axum::http::Request;
@@ -27,8 +28,10 @@ pub(crate) const APPEND: &str = "/raft/append";
 pub(crate) const VOTE: &str = "/raft/vote";
 pub(crate) const SNAPSHOT: &str = "/raft/snapshot";
 
-/// How long a node that does not answer is left alone. A restarted node is noticed within this time.
-const BACKOFF: Duration = Duration::from_millis(100);
+/// How long a node that does not answer is left alone: at first, and, doubled each time, at most. A node that comes back
+/// is noticed within the longest.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// Connections to the other members, kept open between calls.
 #[derive(Debug, Clone)]
@@ -151,6 +154,6 @@ impl RaftNetwork<TypeConfig> for Peer {
     }
 
     fn backoff(&self) -> Backoff {
-        Backoff::new(std::iter::repeat(BACKOFF))
+        Backoff::new(iter::successors(Some(BACKOFF_MIN), |pause| Some((*pause * 2).min(BACKOFF_MAX))))
     }
 }

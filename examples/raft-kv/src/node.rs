@@ -70,11 +70,12 @@ impl Node {
     ///
     /// [`Error`] where log or snapshots cannot be opened, or do not fit together.
     pub(crate) async fn start(id: NodeId, address: String, dir: &Path, timing: Timing) -> Result<Node, Error> {
+        // First: it locks, and makes directories so that they outlive a power cut.
+        let log_dir = dir.join("log");
+        let mut log = LogStore::open(&log_dir).map_err(|source| Error::Log { dir: log_dir, source })?;
         let snapshots_dir = dir.join("snapshots");
         let (snapshots, state) = Snapshots::open(&snapshots_dir)?;
         let state = state.unwrap_or_default();
-        let log_dir = dir.join("log");
-        let mut log = LogStore::open(&log_dir).map_err(|source| Error::Log { dir: log_dir, source })?;
         // Snapshot before purge: if the disk has it the other way round, entries are gone that no snapshot covers.
         let purged = log.get_log_state().await?.last_purged_log_id.next_index();
         if state.covered() < purged {

@@ -65,7 +65,8 @@ pub(crate) enum Damage {
 }
 
 impl Snapshots {
-    /// Opens the directory, makes it where it is missing, and returns the newest state in it that is whole.
+    /// Opens the directory, makes it where it is missing in one that is there, and returns the newest state in it that is
+    /// whole.
     ///
     /// A damaged file is passed over and told of in the log; whether an older one is enough, only who knows how far the
     /// log was purged can say.
@@ -74,7 +75,10 @@ impl Snapshots {
     ///
     /// [`Error::Io`] where the directory or a file cannot be used.
     pub(crate) fn open(dir: &Path) -> Result<(Snapshots, Option<State>), Error> {
-        fs::create_dir_all(dir).map_err(io_error("make", dir))?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error("make", dir)(error)),
+            _ => {}
+        }
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }

@@ -14,10 +14,10 @@ use tempfile::TempDir;
 use crate::client::Client;
 
 /// For anything to happen that is bound to happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In entries. The servers put what many clients write at once into one entry: so often is every few thousand writes.
-const SNAPSHOT_EVERY: u64 = 100;
+pub(crate) const SNAPSHOT_EVERY: u64 = 100;
 
 pub(crate) struct Server {
     pub(crate) id: u64,
@@ -145,6 +145,17 @@ impl Server {
             assert!(Instant::now() < deadline, "server {} does not answer: {}", self.id, self.complaints());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Why the server does not start.
+    pub(crate) async fn refuses_to_start(&mut self, client: &Client) -> String {
+        assert!(!self.try_start(client).await, "server {} starts", self.id);
+        self.complaints()
+    }
+
+    /// The files in a directory of the server.
+    pub(crate) fn files(&self, dir: &str) -> Vec<PathBuf> {
+        fs::read_dir(self.dir.join(dir)).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
     /// kill -9.
