@@ -1,30 +1,10 @@
 //! What one asks a server by hand, and what it answers.
 
-use std::fs;
-
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::client::Answer;
-use crate::server::{Cluster, SNAPSHOT_EVERY, wait_for};
-
-/// Heartbeats so far apart, in milliseconds, that no busy machine makes a server stand for election.
-const CALM: u64 = 1_000;
-
-impl Cluster {
-    async fn ask(&self, at: usize, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
-        self.client.send(method, &self.servers[at].address, path, body).await.unwrap()
-    }
-
-    async fn put(&self, at: usize, key: &str, value: &'static str) -> Answer {
-        self.ask(at, Method::PUT, &format!("/kv/{key}"), value).await
-    }
-
-    async fn read(&self, at: usize, path: &str) -> Answer {
-        self.ask(at, Method::GET, path, "").await
-    }
-}
+use crate::server::{CALM, Cluster, wait_for};
 
 #[tokio::test]
 async fn keys_are_put_read_and_deleted_and_may_be_any_text() {
@@ -140,33 +120,4 @@ async fn a_terminated_server_ends_well_and_comes_back_with_all_it_had() {
     wait_for("it leads again", async || (cluster.read(0, "/kv/k").await.status == StatusCode::OK).then_some(())).await;
     let after = cluster.read(0, "/admin/state").await.json();
     assert_eq!((&after["keys"], &after["digest"]), (&before["keys"], &before["digest"]));
-}
-
-/// Its log begins where the snapshot ended: from that log alone it would come back with less than it had.
-#[tokio::test]
-async fn a_server_whose_snapshot_is_gone_or_damaged_says_so_and_does_not_start() {
-    let mut cluster = Cluster::form(1, CALM).await;
-    for write in 0..SNAPSHOT_EVERY + 20 {
-        let answer = cluster.put(0, "k", if write % 2 == 0 { "even" } else { "odd" }).await;
-        assert_eq!(answer.status, StatusCode::OK);
-    }
-    wait_for("the log is purged", async || (cluster.metrics(0).await["purged"].is_object()).then_some(())).await;
-    let client = cluster.client.clone();
-    let server = &mut cluster.servers[0];
-    server.kill();
-    let [snapshot] = server.files("snapshots").try_into().unwrap();
-    let good = fs::read(&snapshot).unwrap();
-
-    for damaged in [good[..good.len() - 1].to_vec(), Vec::new(), vec![0; good.len()]] {
-        fs::write(&snapshot, damaged).unwrap();
-        let complaint = server.refuses_to_start(&client).await;
-        assert!(complaint.contains("is damaged") && complaint.contains("was purged up to"), "{complaint}");
-    }
-    fs::remove_file(&snapshot).unwrap();
-    let complaint = server.refuses_to_start(&client).await;
-    assert!(complaint.contains("covers only 0"), "{complaint}");
-
-    fs::write(&snapshot, good).unwrap();
-    server.restart(&client).await;
-    wait_for("it leads again", async || (cluster.read(0, "/kv/k").await.body == "odd").then_some(())).await;
 }

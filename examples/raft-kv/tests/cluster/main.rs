@@ -7,4 +7,5 @@ mod check;
 mod client;
 mod failover;
 mod server;
+mod snapshots;
 mod writers;

@@ -8,16 +8,20 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
 
 /// For anything to happen that is bound to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In entries. The servers put what many clients write at once into one entry: so often is every few thousand writes.
 pub(crate) const SNAPSHOT_EVERY: u64 = 100;
+
+/// Heartbeats so far apart, in milliseconds, that no busy machine makes a server stand for election.
+pub(crate) const CALM: u64 = 1_000;
 
 pub(crate) struct Server {
     pub(crate) id: u64,
@@ -102,6 +106,19 @@ impl Cluster {
             states.iter().all(|state| state["applied"] == last).then_some(states)
         })
         .await
+    }
+
+    /// Sends a request to one server.
+    pub(crate) async fn ask(&self, at: usize, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.client.send(method, &self.servers[at].address, path, body).await.unwrap()
+    }
+
+    pub(crate) async fn put(&self, at: usize, key: &str, value: &'static str) -> Answer {
+        self.ask(at, Method::PUT, &format!("/kv/{key}"), value).await
+    }
+
+    pub(crate) async fn read(&self, at: usize, path: &str) -> Answer {
+        self.ask(at, Method::GET, path, "").await
     }
 }
 
