@@ -26,7 +26,7 @@ use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::sync::thread::{self, JoinHandle, Thread};
-use crate::sync::{Condvar, Instant, Mutex, yield_until};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, yield_until};
 
 /// How long a leader waits for those who took part in the last sync.
 const GATHER: Duration = Duration::from_micros(60);
@@ -246,14 +246,7 @@ impl<L: Durable> Commits<L> {
         self.present.fetch_sub(over.len(), Ordering::AcqRel);
         let next = left.pop();
         state.waiting = left;
-        let (told, pending): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.pending).into_iter().partition(|(target, ..)| is_over(target));
-        state.pending = pending;
-        let outcome = |target| match &failure {
-            Some(error) if target > durable => Err(error.clone()),
-            _ => Ok(()),
-        };
-        state.told.extend(told.into_iter().map(|(target, _, told)| (told, outcome(target))));
+        self.collect(&mut state);
         // What a periodic sync that this one took the place of did not cover waits for the next period.
         let is_periodic = matches!(self.log.policy(), SyncPolicy::Periodic { .. });
         let is_dirty = is_periodic && self.log.tail() > durable;
@@ -263,6 +256,16 @@ impl<L: Durable> Commits<L> {
         if has_work {
             self.work.notify_all();
         }
+    }
+
+    /// Moves those whose outcome is known to those who are to be told.
+    fn collect(&self, state: &mut State) {
+        let has_failed = self.log.check().is_err();
+        let durable = self.log.durable();
+        let (over, pending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.pending).into_iter().partition(|(target, ..)| *target <= durable || has_failed);
+        state.pending = pending;
+        state.told.extend(over.into_iter().map(|(target, _, told)| (told, self.outcome(target))));
     }
 
     /// Asks that everything before `target` become durable soon, without waiting for it.
@@ -280,13 +283,19 @@ impl<L: Durable> Commits<L> {
     pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
         let mut state = self.state.lock();
         if state.stops || self.log.durable() >= target || self.log.check().is_err() {
-            let is_after_others = state.tells || !state.told.is_empty();
-            if !is_after_others || matches!(told, Told::Waker(_)) {
-                return Err(told);
+            // Behind those that were registered before it, which may be yet to be told.
+            self.collect(&mut state);
+            if !state.told.is_empty() {
+                self.work.notify_all();
             }
-            // Behind those that were registered before it. Whoever tells those looks again when it is done.
-            let outcome = self.outcome(target);
-            state.told.push((told, outcome));
+            match told {
+                Told::Callback(_) if state.stops && !state.pending.is_empty() => state.pending.push((target, 0, told)),
+                Told::Callback(_) if state.tells || !state.told.is_empty() => {
+                    let outcome = self.outcome(target);
+                    state.told.push((told, outcome));
+                }
+                told => return Err(told),
+            }
             return Ok(0);
         }
         let id = id.unwrap_or_else(|| {
@@ -353,15 +362,7 @@ impl<L: Durable> Commits<L> {
         let mut dirty_since: Option<Instant> = None;
         let mut state = self.state.lock();
         loop {
-            if !state.told.is_empty() {
-                let told = std::mem::take(&mut state.told);
-                state.tells = true;
-                drop(state);
-                told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
-                state = self.state.lock();
-                state.tells = false;
-                continue;
-            }
+            state = self.tell_all(state);
             if state.stops {
                 return;
             }
@@ -419,31 +420,39 @@ impl<L: Durable> Commits<L> {
         if let Some(committer) = committer.filter(|thread| joins && thread.thread().id() != thread::current().id()) {
             let _ = committer.join();
         }
-        // Without a thread, or on it, nobody else tells; and whoever still waits must learn that nobody will.
+        // Without a thread nobody else tells; and whoever still waits must learn that nobody will.
         let mut state = self.state.lock();
-        let mut told = std::mem::take(&mut state.told);
         for (target, _, who) in std::mem::take(&mut state.pending) {
-            told.push((who, self.outcome(target)));
+            let outcome = self.outcome(target);
+            state.told.push((who, outcome));
         }
-        drop(state);
-        told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+        drop(self.tell_all(state));
+    }
+
+    /// Tells all who are to be told, in order. One thread at a time does so: another, or a callback, leaves it to that one.
+    fn tell_all<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while !state.tells && !state.told.is_empty() {
+            let told = std::mem::take(&mut state.told);
+            state.tells = true;
+            drop(state);
+            told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
+            state = self.state.lock();
+            state.tells = false;
+        }
+        state
     }
 
     /// Does what the committer thread would, where there is none.
     pub(crate) fn run_inline(&self) {
         loop {
-            let mut state = self.state.lock();
-            let told = std::mem::take(&mut state.told);
+            let mut state = self.tell_all(self.state.lock());
             let is_due = state.requested > self.log.durable() && self.log.check().is_ok() && !state.is_led;
             state.is_led |= is_due;
             drop(state);
-            if told.is_empty() && !is_due {
+            if !is_due {
                 return;
             }
-            told.into_iter().for_each(|(told, outcome)| told.tell(outcome));
-            if is_due {
-                self.lead();
-            }
+            self.lead();
         }
     }
 }

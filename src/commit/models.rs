@@ -179,11 +179,17 @@ fn one_who_writes_twice_and_one_who_writes_once() {
 
 /// Asks for a commit with a callback; returns how often it was called.
 fn submit(commits: &Arc<Commits<Model>>) -> Arc<AtomicU64> {
+    submit_behind(commits, None)
+}
+
+/// As [`submit`]; the callback of `earlier` must have been called before.
+fn submit_behind(commits: &Arc<Commits<Model>>, earlier: Option<Arc<AtomicU64>>) -> Arc<AtomicU64> {
     let calls = Arc::new(AtomicU64::new(0));
     let place = commits.log.write();
     let (told, model) = (calls.clone(), commits.log.clone());
     let callback = Told::Callback(Box::new(move |outcome: Result<()>| {
         assert!(outcome.is_err() || model.is_on_disk(place), "acknowledged and not durable");
+        assert!(earlier.is_none_or(|earlier| earlier.load(Ordering::Acquire) == 1), "called before an earlier one");
         told.fetch_add(1, Ordering::AcqRel);
     }));
     commits.request(position(place)).unwrap();
@@ -218,6 +224,23 @@ fn a_callback_is_called_once_beside_a_writer_that_waits() {
             assert_eq!(calls.load(Ordering::Acquire), 1);
         });
     }
+}
+
+/// The second write may be durable when its callback is registered, while the first callback is yet to be called.
+#[test]
+fn callbacks_are_called_in_the_order_in_which_they_were_registered() {
+    let in_order = |close: bool| {
+        let commits = commits(None);
+        let other = commits.clone();
+        let other = thread::spawn(move || if close { other.stop(true) } else { write_and_wait(&other) });
+        let first = submit(&commits);
+        let second = submit_behind(&commits, Some(first.clone()));
+        other.join().unwrap();
+        commits.stop(true);
+        assert_eq!((first.load(Ordering::Acquire), second.load(Ordering::Acquire)), (1, 1));
+    };
+    check(2, move || in_order(false));
+    check(2, move || in_order(true));
 }
 
 /// Nobody closes the log: the callback comes by itself, also where the sync fails.

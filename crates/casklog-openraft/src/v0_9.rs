@@ -16,16 +16,6 @@ use crate::line::Line;
 use crate::storage::Storage;
 
 /// [`Storage`] for openraft 0.9.
-///
-/// ```no_run
-/// # mod types { openraft_0_9::declare_raft_types!(pub Types: D = String, R = String); }
-/// # use types::Types;
-/// use casklog_openraft::v0_9::CasklogStorage;
-///
-/// let log_store = CasklogStorage::<Types>::open("./raft")?;
-/// // Raft::new(id, config, network, log_store, state_machine).await?
-/// # Ok::<(), casklog_openraft::Error>(())
-/// ```
 pub type CasklogStorage<C> = Storage<Config<C>>;
 
 /// openraft 0.9 with the type configuration `C`.

@@ -131,6 +131,7 @@ fn stories() -> Vec<(&'static str, Vec<Step>)> {
                 Purge((6, 23)),
             ],
         ),
+        ("truncate an empty log, begin anywhere", vec![Truncate((0, 0)), Vote(1), append(1, 2..4)]),
         ("purge an empty log", vec![Vote(1), Purge((1, 7)), append(1, 8..10), Committed(None)]),
         ("a log that begins at 2, purged below", vec![append(1, 2..4), Purge((1, 1)), Vote(2), append(2, 4..5)]),
     ]

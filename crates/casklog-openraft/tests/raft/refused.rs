@@ -14,12 +14,7 @@ mod standard {
             R = (),
             Node = (),
             LeaderId = openraft_0_10::vote::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
-            AsyncRuntime = openraft_memstore_runtime::Runtime,
     );
-
-    mod openraft_memstore_runtime {
-        pub(crate) type Runtime = openraft_0_10::alias::AsyncRuntimeOf<openraft_memstore::TypeConfig>;
-    }
 }
 
 type Standard = v0_10::CasklogStorage<standard::Types>;
