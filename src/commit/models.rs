@@ -1,6 +1,6 @@
 //! The commit protocol under the model checker loom, which tries the orders of steps of a few threads, those with a few
 //! forced switches between them:
-//! `RUSTFLAGS="--cfg casklog_loom" cargo test --release --lib models`.
+//! `RUSTFLAGS="--cfg casklog_loom" cargo test --release -p casklog --lib models`.
 //!
 //! * Who is told that a write is durable is told the truth, and everybody is told, once.
 //! * One sync is in flight at a time, and none follows one that failed.

@@ -54,7 +54,7 @@ pub(super) struct MappedRegion {
 const WRITE_BYTES: usize = 4096;
 
 /// A system call takes so many pieces (`IOV_MAX`).
-const PIECES_MOST: usize = 1024;
+const PIECES_MAX: usize = 1024;
 
 impl MappedRegion {
     /// Maps `file`, which must be open for reading and writing. Nothing is ready until it was prepared, not even what
@@ -83,7 +83,7 @@ impl MappedRegion {
             return Err(io::Error::new(ErrorKind::ResourceBusy, "two threads place into one region at once"));
         }
         let is_warm = || self.warm_start.load(Ordering::Relaxed) <= at && end <= self.warm_end.load(Ordering::Relaxed);
-        let done = self.begin(at).and_then(|()| put(length < WRITE_BYTES || is_warm()));
+        let done = self.check_start(at).and_then(|()| put(length < WRITE_BYTES || is_warm()));
         if done.is_ok() {
             self.placed_end.store(end, Ordering::Release);
         }
@@ -92,7 +92,7 @@ impl MappedRegion {
     }
 
     /// Refuses what begins below what was placed.
-    fn begin(&self, at: u64) -> io::Result<()> {
+    fn check_start(&self, at: u64) -> io::Result<()> {
         let placed_end = self.placed_end.load(Ordering::Relaxed);
         if at < placed_end {
             let message = format!("byte {at} is below the end of what was placed, {placed_end}");
@@ -123,7 +123,7 @@ impl MappedRegion {
         let mut slices: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut left = &mut slices[..];
         while !left.is_empty() {
-            match rustix::io::pwritev(&self.file, &left[..left.len().min(PIECES_MOST)], at) {
+            match rustix::io::pwritev(&self.file, &left[..left.len().min(PIECES_MAX)], at) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     IoSlice::advance_slices(&mut left, written);

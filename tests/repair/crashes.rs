@@ -1,10 +1,10 @@
 //! Power cuts and I/O errors at every call of a repair and of its undoing.
 
-use casklog::Error;
 use casklog::fs::sim::{Fault, OpKind, SimFs};
+use casklog::{Error, RecoveryMode};
 
 use crate::files::filled;
-use crate::log::{Entries, change, copy, files, holds, on, quarantined, segment};
+use crate::log::{Entries, MORE, change, copy, files, holds, on, quarantined, segment};
 
 /// Bytes rot in one segment, one is missing, one has no header, and two stand under each other's names.
 fn damaged() -> (SimFs, Entries) {
@@ -97,6 +97,38 @@ fn an_error_of_any_call_is_told_and_another_run_completes_it() {
             }
             sim.clear_faults();
             completes(&sim, &all, &before, &words);
+        }
+    }
+}
+
+/// A run was interrupted, and then the log was salvaged and written to, or a segment came back from a copy: another run
+/// must not put its replacements over what is good by now.
+#[test]
+fn what_is_good_after_an_interrupted_run_outlives_the_next_one() {
+    let (sim, all) = filled();
+    let good = sim.read_file(&segment(3)).unwrap();
+    change(&sim, &segment(1), |bytes| bytes[300] ^= 1);
+    change(&sim, &segment(3), |bytes| bytes[300] ^= 1);
+    let sim = copy(&sim);
+    let begun = sim.ops();
+    on(&sim).repair().run().unwrap();
+    for op in begun..=sim.ops() {
+        for image in sim.crash_images(op, 4, op as u64) {
+            let words = format!("cut at {op}");
+            image.write_file(&segment(3), &good);
+            let store = on(&image).recovery(RecoveryMode::Salvage).open();
+            let store = store.unwrap_or_else(|error| panic!("{words}: {error}"));
+            store.write(MORE, "more", &words).unwrap();
+            store.close().unwrap();
+            on(&image).repair().run().unwrap_or_else(|error| panic!("{words}: {error}"));
+            let store = on(&image).recovery(RecoveryMode::Strict).open();
+            let store = store.unwrap_or_else(|error| panic!("{words}: {error}"));
+            let entry = store.get(MORE).unwrap_or_else(|error| panic!("{words}: {error}"));
+            assert_eq!(entry.expect(&words).value::<String>().unwrap(), words);
+            for (index, (value, _)) in all.iter().filter(|(_, (_, at))| at.segment() == 3) {
+                let entry = store.get(*index).unwrap_or_else(|error| panic!("{words}: {index}: {error}"));
+                assert_eq!(entry.expect(&words).raw_value(), value, "{words}: {index}");
+            }
         }
     }
 }
