@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// The log holds something, but not a Raft log.
     #[error("the log with {} is not a Raft log; choose another directory or prefix", path.display())]
-    NotRaft {
+    NotARaftLog {
         /// A segment of the log.
         path: PathBuf,
     },

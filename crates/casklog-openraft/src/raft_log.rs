@@ -236,7 +236,7 @@ fn check_format<L: Line>(store: &Store) -> Result<()> {
     let path = || store.segments().into_iter().next().map(|segment| segment.path).unwrap_or_default();
     let Some(found) = store.meta(FORMAT) else {
         if !store.is_empty() || !store.all_meta().is_empty() {
-            return Err(Error::NotRaft { path: path() });
+            return Err(Error::NotARaftLog { path: path() });
         }
         let mut batch = Batch::new();
         batch.put_meta(FORMAT, L::NAME);

@@ -81,7 +81,7 @@ fn foreign<L: Line>() {
     store.close().expect("closed");
     for dir in [sequential, meta] {
         let error = L::open(Options::new(dir.path())).err().expect("it is no Raft log");
-        assert!(matches!(error, Error::NotRaft { .. }), "{error:?}");
+        assert!(matches!(error, Error::NotARaftLog { .. }), "{error:?}");
         let store = Options::new(dir.path()).index_order(IndexOrder::Sequential).open().expect("it was let go of");
         assert!(store.meta("raft.format").is_none());
     }
