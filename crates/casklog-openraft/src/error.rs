@@ -43,6 +43,14 @@ pub enum Error {
         /// A segment of the log.
         path: PathBuf,
     },
+    /// A part of the log was lost. A node that forgets what it has promised can make a cluster lose committed entries.
+    #[error(
+        "a part of the log was lost ({reason}); restore it from a copy that is as new as it was, or take the node out of the cluster and add it under a new id"
+    )]
+    Lost {
+        /// What is missing.
+        reason: String,
+    },
     /// Entries are missing inside the range that was read.
     #[error(
         "the entries from {from} to before {to} are missing; restore the log from a copy, or the node from a snapshot"

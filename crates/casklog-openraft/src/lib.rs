@@ -35,6 +35,9 @@
 //!   A purge frees whole segments, shortly after it.
 //! * `save_committed` costs one small record and no sync.
 //!
+//! A log that has lost something (`RecoveryMode::Salvage`, a repair) is not opened ([`Error::Lost`]): a node that forgets
+//! what it has promised can make a cluster lose what was committed. Take it out of the cluster and add it under a new id.
+//!
 //! # Reading
 //! A range is read as of one moment, also while the log is cut. A hole in it is [`Error::Hole`]; what is purged before it or
 //! not yet there behind it is left out. `limited_get_log_entries` stops at 1 MiB, or what

@@ -69,7 +69,7 @@ impl<L: Line> RaftLog<L> {
         }
         let store = options.index_order(IndexOrder::Sequential).open()?;
         // The caller may want to open it in another way at once.
-        check_format::<L>(&store).inspect_err(|_| drop(store.close()))?;
+        check::<L>(&store).inspect_err(|_| drop(store.close()))?;
         Ok(RaftLog { store, line: PhantomData })
     }
 
@@ -228,6 +228,14 @@ impl<L: Line> RaftLog<L> {
         }
         Ok(read)
     }
+}
+
+fn check<L: Line>(store: &Store) -> Result<()> {
+    let report = store.recovery_report();
+    if let Some(damage) = report.damage.iter().chain(&report.gaps).next() {
+        return Err(Error::Lost { reason: format!("{}: {}", damage.path.display(), damage.reason) });
+    }
+    check_format::<L>(store)
 }
 
 /// Marks a new log, and refuses one that was written by somebody else. The mark need not be durable: nothing behind it can
