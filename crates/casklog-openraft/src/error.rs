@@ -37,8 +37,8 @@ pub enum Error {
         /// A segment of the log.
         path: PathBuf,
     },
-    /// The log holds something, but not a Raft log.
-    #[error("the log with {} is not a Raft log; choose another directory or prefix", path.display())]
+    /// The log holds something, but not a Raft log of openraft.
+    #[error("the log with {} is not a Raft log of openraft; choose another directory or prefix", path.display())]
     NotARaftLog {
         /// A segment of the log.
         path: PathBuf,

@@ -251,6 +251,10 @@ fn check_format<L: Line>(store: &Store) -> Result<()> {
         store.write_batch_with(&batch, Durability::Written)?;
         return Ok(());
     };
+    // Another storage may mark its logs under the same key.
+    if !found.starts_with(b"openraft ") {
+        return Err(Error::NotARaftLog { path: path() });
+    }
     if found != L::NAME.as_bytes() {
         let found = String::from_utf8_lossy(&found).into_owned();
         return Err(Error::Line { path: path(), found, expected: L::NAME });

@@ -67,7 +67,7 @@ fn leader(term: u64) -> o10::alias::LeaderIdOf<standard::Types> {
 }
 
 fn foreign<L: Line>() {
-    let [any, sequential, meta] = [dir(), dir(), dir()];
+    let [any, sequential, meta, tagged] = [dir(), dir(), dir(), dir()];
     let store = Store::open(any.path()).expect("a log");
     store.write(1, "k", "v").expect("written");
     store.close().expect("closed");
@@ -80,11 +80,15 @@ fn foreign<L: Line>() {
     let store = Options::new(meta.path()).index_order(IndexOrder::Sequential).open().expect("a log");
     store.put_meta("vote", "mine").expect("written");
     store.close().expect("closed");
-    for dir in [sequential, meta] {
-        let error = L::open(Options::new(dir.path())).err().expect("it is no Raft log");
+    // As the storage for raft-rs marks its logs.
+    let store = Options::new(tagged.path()).index_order(IndexOrder::Sequential).first_index(1).open().expect("a log");
+    store.put_meta("raft.format", [1]).expect("written");
+    store.close().expect("closed");
+    for (dir, format) in [(sequential, None), (meta, None), (tagged, Some(vec![1]))] {
+        let error = L::open(Options::new(dir.path())).err().expect("it is no log of openraft");
         assert!(matches!(error, Error::NotARaftLog { .. }), "{error:?}");
         let store = Options::new(dir.path()).index_order(IndexOrder::Sequential).open().expect("it was let go of");
-        assert!(store.meta("raft.format").is_none());
+        assert_eq!(store.meta("raft.format"), format);
     }
 
     let dir = dir();
