@@ -80,11 +80,8 @@ impl CasklogStorage {
             return Err(Error::Retention);
         }
         let store = options.index_order(IndexOrder::Sequential).first_index(1).open()?;
-        let report = store.recovery_report();
-        if let Some(damage) = report.damage.iter().chain(&report.gaps).next() {
-            return Err(Error::Lost { reason: format!("{}: {}", damage.path.display(), damage.reason) });
-        }
-        let state = State::load(&store)?;
+        // The caller may want to open it in another way at once.
+        let state = load(&store).inspect_err(|_| drop(store.close()))?;
         let inner = Arc::new(RwLock::new(Inner { state, submitted: None }));
         Ok(CasklogStorage { store, inner, snapshots: Snapshots::default() })
     }
@@ -340,6 +337,14 @@ impl CasklogStorage {
         inner.state = state;
         Ok(placed)
     }
+}
+
+fn load(store: &Store) -> Result<State> {
+    let report = store.recovery_report();
+    if let Some(damage) = report.damage.iter().chain(&report.gaps).next() {
+        return Err(Error::Lost { reason: format!("{}: {}", damage.path.display(), damage.reason) });
+    }
+    State::load(store)
 }
 
 /// In the order in which raft-rs means it: entries follow the snapshot, and the hard state is that of both.
