@@ -118,3 +118,35 @@ fn a_sync_that_is_submitted_tells_when_all_before_it_is_durable() {
     store.close().expect("closed");
     assert!(matches!(store.submit_sync(), Err(Error::Closed)));
 }
+
+/// A callback that panicked used to be the last one: those behind it were never called, nor was any that came later, and
+/// close did not come back.
+#[test]
+fn a_callback_that_panics_keeps_nobody_else_from_being_told() {
+    let _alone = ALONE.lock();
+    for has_threads in [true, false] {
+        let sim = SimFs::new();
+        let store = Options::new("/log").fs(Arc::new(sim)).background(has_threads).open().expect("a new log");
+        let (done, told) = channel();
+        let commits = [1, 2, 3].map(|index| store.submit(index, "k", &index).expect("written"));
+        for (index, commit) in (1..).zip(commits) {
+            let done = done.clone();
+            commit.on_durable(move |outcome| {
+                assert_ne!(index, 1, "a callback that panics");
+                done.send((index, outcome.is_ok())).expect("somebody waits");
+            });
+        }
+        store.sync().expect("synced: the panic is not the caller's");
+        let is_known = store.submit(4, "k", &4).expect("written");
+        is_known.wait().expect("durable");
+        is_known.on_durable(|_| panic!("a callback that panics within the call"));
+        let last = done.clone();
+        let commit = store.submit(5, "k", &5).expect("written");
+        commit.on_durable(move |outcome| last.send((5, outcome.is_ok())).expect("somebody waits"));
+        let next = || told.recv_timeout(Duration::from_secs(20)).expect("it is called");
+        assert_eq!([next(), next()], [(2, true), (3, true)], "{has_threads}");
+        // Nobody but close does it where there are no threads.
+        store.close().expect("closed");
+        assert_eq!(next(), (5, true), "{has_threads}");
+    }
+}

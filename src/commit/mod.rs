@@ -7,7 +7,8 @@
 //!   those it satisfied and those who came while it ran. Without that, two threads alternate and share nothing
 //!   (adaptive group commit).
 //! * The first failed sync sets the latch. Everyone who waits is told; no sync follows.
-//! * No lock is held across a sync, and callbacks run on the committer thread, outside every lock.
+//! * No lock is held across a sync, and callbacks run on the committer thread, outside every lock. One that panics keeps
+//!   nobody else from being told.
 
 #[cfg(all(casklog_loom, test))]
 mod models;
@@ -16,6 +17,7 @@ mod segments;
 #[cfg(not(any(casklog_loom, casklog_shuttle)))]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -85,6 +87,7 @@ struct State {
     told: Vec<(Told, Result<()>)>,
     /// Callbacks are running that were taken out of `told`.
     tells: bool,
+    /// From 1 on; 0 is for what is never replaced.
     next_id: u64,
     committer: Option<JoinHandle<()>>,
     stops: bool,
@@ -279,7 +282,8 @@ impl<L: Durable> Commits<L> {
     }
 
     /// Tells `told` when everything before `target` is durable or the log has failed; gives it back where the outcome is
-    /// known. `id` names an earlier registration that this one replaces.
+    /// known, and no callback that was registered before it is still to come. `id` names an earlier registration that this
+    /// one replaces.
     pub(crate) fn tell(&self, target: Position, id: Option<u64>, told: Told) -> std::result::Result<u64, Told> {
         let mut state = self.state.lock();
         if state.stops || self.log.durable() >= target || self.log.check().is_err() {
@@ -458,10 +462,14 @@ impl<L: Durable> Commits<L> {
 }
 
 impl Told {
+    /// A panic ends here: it is not the business of the thread that tells, which has others to tell, and syncs to lead.
     pub(crate) fn tell(self, outcome: Result<()>) {
-        match self {
+        let call = || match self {
             Told::Waker(waker) => waker.wake(),
             Told::Callback(callback) => callback(outcome),
+        };
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+            tracing::error!("the callback of a commit panicked");
         }
     }
 }

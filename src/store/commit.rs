@@ -76,7 +76,7 @@ impl Commit {
 
     /// Calls `callback` once, when the write is durable or the store has failed: on the committer thread, outside every
     /// lock, or at once where the outcome is known and no earlier callback is still to come. It should be quick: other
-    /// commits wait for it.
+    /// commits wait for it. If it panics, the panic ends with that call.
     ///
     /// Callbacks that are registered one after another, for writes in the order of the log, are called in that order.
     pub fn on_durable(self, callback: impl FnOnce(Result<()>) + Send + 'static) {

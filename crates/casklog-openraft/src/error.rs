@@ -8,8 +8,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong with a Raft log, and what to do.
 ///
-/// openraft gets it wrapped into its own error, from which it can be taken out again: of an [`io::Error`] with
-/// [`get_ref`](io::Error::get_ref) and `downcast_ref`.
+/// openraft 0.10 gets it in an [`io::Error`], from which [`get_ref`](io::Error::get_ref) and `downcast_ref` take it out
+/// again. 0.9 keeps its words only.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -37,15 +37,23 @@ pub enum Error {
         /// A segment of the log.
         path: PathBuf,
     },
-    /// The log holds something, but not a Raft log.
-    #[error("the log with {} is not a Raft log; choose another directory or prefix", path.display())]
-    NotRaft {
+    /// The log holds something, but not a Raft log of openraft.
+    #[error("the log with {} is not a Raft log of openraft; choose another directory or prefix", path.display())]
+    NotARaftLog {
         /// A segment of the log.
         path: PathBuf,
     },
+    /// A part of the log was lost. A node that forgets what it has promised can make a cluster lose committed entries.
+    #[error(
+        "a part of the log was lost ({reason}); restore it from a copy that is as new as it was, or take the node out of the cluster and add it under a new id"
+    )]
+    Lost {
+        /// What is missing.
+        reason: String,
+    },
     /// Entries are missing inside the range that was read.
     #[error(
-        "the entries from {from} to before {to} are missing; restore the log from a copy, or the node from a snapshot"
+        "the entries from {from} to before {to} are missing; restore the log from a copy that is as new as it was, or add the node anew under another id"
     )]
     Hole {
         /// The first index that is missing.

@@ -20,7 +20,8 @@
 //! # example::open(tempfile::tempdir()?.path())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//! (In your crate the package is `openraft`.)
+//! In your crate the package is `openraft`: `openraft = { version = "0.9.25", features = ["serde", "storage-v2"] }`. This
+//! crate turns its feature `serde` on, so that `D`, `R`, node id and node must implement `Serialize` and `Deserialize`.
 //!
 //! # What survives
 //! Whatever a crash or power cut leaves, the log is found as it stood at one moment, and that moment is not before the last
@@ -29,17 +30,24 @@
 //!
 //! * `save_vote` is durable when it returns. It awaits the disk, and blocks no thread.
 //! * `append` returns when the entries can be read; the callback comes when they are durable, once, in the order of the
-//!   appends, from the thread that synced. Appends that come meanwhile share the next sync. If the disk fails, every
-//!   callback gets the error, and all later writes fail until the log is opened again; reads go on.
+//!   appends, from a thread of the log, or within the call where the outcome is known by then. Appends that come meanwhile
+//!   share the next sync. If the disk fails, every callback gets the error, and all later writes fail until the log is
+//!   opened again; reads go on.
 //! * `truncate` (`truncate_after`) and `purge` wait for no sync: what is written behind them is never durable without them.
-//!   A purge frees whole segments, shortly after it.
+//!   A purge frees whole segments, shortly after it. So your state machine must have a snapshot on the disk before
+//!   `build_snapshot` or `install_snapshot` returns; at start, compare `last_purged_log_id` with what it covers, as
+//!   `examples/raft-kv` does.
 //! * `save_committed` costs one small record and no sync.
+//!
+//! A log that has lost something (`RecoveryMode::Salvage`, a repair) is not opened ([`Error::Lost`]): a node that forgets
+//! what it has promised can make a cluster lose what was committed. Take it out of the cluster and add it under a new id.
 //!
 //! # Reading
 //! A range is read as of one moment, also while the log is cut. A hole in it is [`Error::Hole`]; what is purged before it or
 //! not yet there behind it is left out. `limited_get_log_entries` stops at 1 MiB, or what
-//! [`limited_read_bytes`](Storage::limited_read_bytes) says. `entries_stream` of 0.10 reads as it is polled. Entries that
-//! were appended a moment ago come from memory, older ones from the cache or the disk, on the thread that asks.
+//! [`limited_read_bytes`](Storage::limited_read_bytes) says. `entries_stream` of 0.10 reads as it is polled; where the
+//! log is truncated or purged meanwhile it ends with an error. Entries that were appended a moment ago come from memory,
+//! older ones from the cache or the disk, on the thread that asks.
 //!
 //! # Stored form
 //! Entries, votes and ids are MessagePack with field names; the command line `casklog` shows them. A log remembers which line

@@ -69,7 +69,7 @@ impl<L: Line> RaftLog<L> {
         }
         let store = options.index_order(IndexOrder::Sequential).open()?;
         // The caller may want to open it in another way at once.
-        check_format::<L>(&store).inspect_err(|_| drop(store.close()))?;
+        check::<L>(&store).inspect_err(|_| drop(store.close()))?;
         Ok(RaftLog { store, line: PhantomData })
     }
 
@@ -230,19 +230,31 @@ impl<L: Line> RaftLog<L> {
     }
 }
 
+fn check<L: Line>(store: &Store) -> Result<()> {
+    let report = store.recovery_report();
+    if let Some(damage) = report.damage.iter().chain(&report.gaps).next() {
+        return Err(Error::Lost { reason: format!("{}: {}", damage.path.display(), damage.reason) });
+    }
+    check_format::<L>(store)
+}
+
 /// Marks a new log, and refuses one that was written by somebody else. The mark need not be durable: nothing behind it can
 /// be without it.
 fn check_format<L: Line>(store: &Store) -> Result<()> {
     let path = || store.segments().into_iter().next().map(|segment| segment.path).unwrap_or_default();
     let Some(found) = store.meta(FORMAT) else {
         if !store.is_empty() || !store.all_meta().is_empty() {
-            return Err(Error::NotRaft { path: path() });
+            return Err(Error::NotARaftLog { path: path() });
         }
         let mut batch = Batch::new();
         batch.put_meta(FORMAT, L::NAME);
         store.write_batch_with(&batch, Durability::Written)?;
         return Ok(());
     };
+    // Another storage may mark its logs under the same key.
+    if !found.starts_with(b"openraft ") {
+        return Err(Error::NotARaftLog { path: path() });
+    }
     if found != L::NAME.as_bytes() {
         let found = String::from_utf8_lossy(&found).into_owned();
         return Err(Error::Line { path: path(), found, expected: L::NAME });

@@ -51,7 +51,8 @@ impl<L: Line> Storage<L> {
     /// # Errors
     /// [`Error::Retention`](crate::Error::Retention) for options that remove entries by themselves;
     /// [`Error::Line`](crate::Error::Line), [`Error::Types`](crate::Error::Types) and
-    /// [`Error::NotRaft`](crate::Error::NotRaft) for a log that was written by somebody else;
+    /// [`Error::NotARaftLog`](crate::Error::NotARaftLog) for a log that was written by somebody else;
+    /// [`Error::Lost`](crate::Error::Lost) where a recovery mode or a repair has got past damage;
     /// [`Error::Store`](crate::Error::Store) with all that [`Options::open`] reports, `IndexOrderStored` for a log that is
     /// no Raft log among it.
     pub fn open_with(options: Options) -> Result<Self> {

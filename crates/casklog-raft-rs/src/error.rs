@@ -24,7 +24,7 @@ pub enum Error {
     #[error("the Raft records have format {found}, this version reads {known}; use a newer version")]
     Unsupported {
         /// The format found.
-        found: String,
+        found: u8,
         /// The format that is known.
         known: u8,
     },

@@ -27,7 +27,10 @@ impl Storage for CasklogStorage {
         _context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
         let (compacted, last) = self.bounds();
-        check(low, compacted.index + 1, u64::MAX)?;
+        let first = compacted.index + 1;
+        if low < first {
+            return Err(Error::Compacted { index: low, first }.into());
+        }
         if high.saturating_sub(1) > last {
             return Err(Error::Unavailable { index: high - 1, last }.into());
         }

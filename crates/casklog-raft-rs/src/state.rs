@@ -43,7 +43,9 @@ impl State {
         let meta = store.all_meta();
         match meta.get(FORMAT_KEY.as_bytes()).map(Vec::as_slice) {
             Some([FORMAT]) => {}
-            Some(found) => return Err(Error::Unsupported { found: format!("{found:?}"), known: FORMAT }),
+            Some(&[found]) => return Err(Error::Unsupported { found, known: FORMAT }),
+            // Another storage may mark its logs under the same key.
+            Some(_) => return Err(Error::NotARaftLog),
             None if meta.is_empty() && store.next_index() == Some(1) => store.put_meta(FORMAT_KEY, [FORMAT])?,
             None => return Err(Error::NotARaftLog),
         }

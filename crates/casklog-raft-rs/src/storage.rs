@@ -80,11 +80,8 @@ impl CasklogStorage {
             return Err(Error::Retention);
         }
         let store = options.index_order(IndexOrder::Sequential).first_index(1).open()?;
-        let report = store.recovery_report();
-        if let Some(damage) = report.damage.iter().chain(&report.gaps).next() {
-            return Err(Error::Lost { reason: format!("{}: {}", damage.path.display(), damage.reason) });
-        }
-        let state = State::load(&store)?;
+        // The caller may want to open it in another way at once.
+        let state = load(&store).inspect_err(|_| drop(store.close()))?;
         let inner = Arc::new(RwLock::new(Inner { state, submitted: None }));
         Ok(CasklogStorage { store, inner, snapshots: Snapshots::default() })
     }
@@ -130,7 +127,7 @@ impl CasklogStorage {
     /// As [`append`](CasklogStorage::append), [`set_hard_state`](CasklogStorage::set_hard_state) and
     /// [`apply_snapshot`](CasklogStorage::apply_snapshot).
     pub fn persist(&self, ready: &Ready) -> Result<()> {
-        self.place(|step| fill(step, ready), |store, batch, _| store.write_batch_with(batch, Durability::Written))?;
+        self.write_lazily(|step| fill_from_ready(step, ready))?;
         // Once this returns, raft-rs takes all readies before this one for durable too.
         let submitted = self.inner.read().submitted.clone();
         match submitted {
@@ -146,9 +143,8 @@ impl CasklogStorage {
     /// `persisted_messages` and call `on_persist_ready`.
     ///
     /// `on_durable` runs on a thread of the log, or in this call, and should do no more than pass the number of the ready
-    /// on. Readies become durable in the order in which they were submitted, whatever they hold; two callbacks may overtake
-    /// each other then, which `on_persist_ready` does not mind. A crash before it leaves the readies up to some one, each
-    /// whole.
+    /// on. Readies become durable, and are called back, in the order in which they were submitted, whatever they hold. A
+    /// crash before it leaves the readies up to some one, each whole.
     ///
     /// ```
     /// # use casklog_raft_rs::CasklogStorage;
@@ -176,7 +172,7 @@ impl CasklogStorage {
     /// submit it again after the next callback. After an error `on_durable` is not called.
     pub fn submit(&self, ready: &Ready, on_durable: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
         let commit = self.place(
-            |step| fill(step, ready),
+            |step| fill_from_ready(step, ready),
             |store, batch, submitted| {
                 let commit = store.submit_batch(batch)?;
                 *submitted = Some(commit.clone());
@@ -342,8 +338,16 @@ impl CasklogStorage {
     }
 }
 
+fn load(store: &Store) -> Result<State> {
+    let report = store.recovery_report();
+    if let Some(damage) = report.damage.iter().chain(&report.gaps).next() {
+        return Err(Error::Lost { reason: format!("{}: {}", damage.path.display(), damage.reason) });
+    }
+    State::load(store)
+}
+
 /// In the order in which raft-rs means it: entries follow the snapshot, and the hard state is that of both.
-fn fill(step: &mut Step<'_>, ready: &Ready) -> Result<()> {
+fn fill_from_ready(step: &mut Step<'_>, ready: &Ready) -> Result<()> {
     if !ready.snapshot().is_empty() {
         step.install(ready.snapshot().get_metadata())?;
     }

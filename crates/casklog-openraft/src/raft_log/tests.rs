@@ -13,7 +13,7 @@ use super::*;
 struct Plain;
 
 impl Line for Plain {
-    const NAME: &'static str = "plain";
+    const NAME: &'static str = "openraft plain";
 
     type Vote = u64;
     type LogId = u64;

@@ -1,16 +1,8 @@
 //! Power cuts at every operation: what is found is the log as it stood at some moment, and everything that was acknowledged.
 
-use std::sync::Arc;
-
-use casklog::Options;
 use casklog::fs::sim::{Fate, Personality, SimFs};
 
-use crate::lines::{Line, State, Step, Store9, Store10, entries};
-
-/// Everything is done inside the calls, so that each run is the same; small segments, so that there are several.
-fn options(fs: &SimFs) -> Options {
-    Options::new("/raft").fs(Arc::new(fs.clone())).background(false).segment_entries(3).segment_bytes(64 << 10)
-}
+use crate::lines::{Line, State, Step, Store9, Store10, entries, options};
 
 fn open<L: Line>(fs: &SimFs) -> L {
     L::open(options(fs)).unwrap_or_else(|error| panic!("{}: {error}", fs.origin()))

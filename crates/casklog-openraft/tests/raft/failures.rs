@@ -1,15 +1,8 @@
 //! Each call to the file system fails once: what was acknowledged is there, and what failed says so.
 
-use std::sync::Arc;
+use casklog::fs::sim::{Fate, Fault, OpKind, SimFs};
 
-use casklog::Options;
-use casklog::fs::sim::{Fault, OpKind, SimFs};
-
-use crate::lines::{Line, State, Step, Store9, Store10, entries};
-
-fn options(fs: &SimFs) -> Options {
-    Options::new("/raft").fs(Arc::new(fs.clone())).background(false).segment_entries(3).segment_bytes(64 << 10)
-}
+use crate::lines::{Line, State, Step, Store9, Store10, entries, options};
 
 fn story() -> Vec<Step> {
     vec![
@@ -60,9 +53,7 @@ fn each_call_fails<L: Line>(kind: OpKind, errno: i32) {
         };
         let hit = fs.faults_hit() > 0;
         fs.clear_faults();
-        for (what, found) in
-            [("a kill", fs.killed()), ("a power cut", fs.crash_at(fs.ops(), &mut |_| casklog::fs::sim::Fate::Lost))]
-        {
+        for (what, found) in [("a kill", fs.killed()), ("a power cut", fs.crash_at(fs.ops(), &mut |_| Fate::Lost))] {
             let log = L::open(options(&found)).unwrap_or_else(|error| panic!("{kind:?} {nth}, after {what}: {error}"));
             let state = log.look().expect("it can be read");
             assert!(possible.contains(&state), "{kind:?} {nth}, after {what}: {state:?}, not one of {possible:#?}");

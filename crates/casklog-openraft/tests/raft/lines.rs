@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::io::Cursor;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use casklog::Options;
+use casklog::fs::sim::SimFs;
 use casklog_openraft::{Error, v0_9, v0_10};
 use openraft_0_9 as o9;
 use openraft_0_10 as o10;
@@ -43,6 +44,11 @@ pub(crate) trait Line: Clone + Send + Sync {
     fn read(&self, from: u64, to: u64) -> Result<Vec<Entry>, String>;
     fn limited(&self, from: u64, to: u64) -> Result<Vec<Entry>, String>;
     fn look(&self) -> Result<State, String>;
+}
+
+/// Everything is done inside the calls, so that each run is the same; small segments, so that there are several.
+pub(crate) fn options(fs: &SimFs) -> Options {
+    Options::new("/raft").fs(Arc::new(fs.clone())).background(false).segment_entries(3).segment_bytes(64 << 10)
 }
 
 pub(crate) fn entries(term: u64, indexes: std::ops::Range<u64>) -> Vec<Entry> {

@@ -1,10 +1,11 @@
 //! What is refused, with which error, and that nothing is harmed by it.
 
-use casklog::{IndexOrder, Options, Store};
+use casklog::fs::sim::SimFs;
+use casklog::{IndexOrder, Options, RecoveryMode, Store};
 use casklog_openraft::{Error, v0_10};
 use openraft_0_10 as o10;
 
-use crate::lines::{Line, Store9, Store10, entries, wait};
+use crate::lines::{Line, Store9, Store10, entries, options, wait};
 
 /// Leader ids of standard Raft: of a committed one only the term is kept.
 mod standard {
@@ -66,7 +67,7 @@ fn leader(term: u64) -> o10::alias::LeaderIdOf<standard::Types> {
 }
 
 fn foreign<L: Line>() {
-    let [any, sequential, meta] = [dir(), dir(), dir()];
+    let [any, sequential, meta, tagged] = [dir(), dir(), dir(), dir()];
     let store = Store::open(any.path()).expect("a log");
     store.write(1, "k", "v").expect("written");
     store.close().expect("closed");
@@ -79,11 +80,15 @@ fn foreign<L: Line>() {
     let store = Options::new(meta.path()).index_order(IndexOrder::Sequential).open().expect("a log");
     store.put_meta("vote", "mine").expect("written");
     store.close().expect("closed");
-    for dir in [sequential, meta] {
-        let error = L::open(Options::new(dir.path())).err().expect("it is no Raft log");
-        assert!(matches!(error, Error::NotRaft { .. }), "{error:?}");
+    // As the storage for raft-rs marks its logs.
+    let store = Options::new(tagged.path()).index_order(IndexOrder::Sequential).first_index(1).open().expect("a log");
+    store.put_meta("raft.format", [1]).expect("written");
+    store.close().expect("closed");
+    for (dir, format) in [(sequential, None), (meta, None), (tagged, Some(vec![1]))] {
+        let error = L::open(Options::new(dir.path())).err().expect("it is no log of openraft");
+        assert!(matches!(error, Error::NotARaftLog { .. }), "{error:?}");
         let store = Options::new(dir.path()).index_order(IndexOrder::Sequential).open().expect("it was let go of");
-        assert!(store.meta("raft.format").is_none());
+        assert_eq!(store.meta("raft.format"), format);
     }
 
     let dir = dir();
@@ -140,4 +145,46 @@ fn indexes_at_the_bounds_0_9() {
 #[test]
 fn indexes_at_the_bounds_0_10() {
     bounds::<Store10>();
+}
+
+/// A node must not forget what it has told others, though its log can be opened: also where what is left fits together.
+fn lost<L: Line>() {
+    for is_last in [false, true] {
+        for mode in [RecoveryMode::Strict, RecoveryMode::TornTail, RecoveryMode::PointInTime, RecoveryMode::Salvage] {
+            let fs = SimFs::new();
+            let log = L::open(options(&fs)).expect("a new log");
+            (0..10).for_each(|index| log.append_all(&entries(1, index..index + 1)).expect("appended"));
+            log.vote(7).expect("saved");
+            log.close().expect("closed");
+            let store = options(&fs).index_order(IndexOrder::Sequential).open().expect("it opens");
+            let segments = store.segments();
+            store.close().expect("closed");
+            assert!(segments.len() > 2, "{segments:?}");
+            fs.remove_file(&segments[if is_last { segments.len() - 1 } else { 1 }].path);
+
+            let error = L::open(options(&fs).recovery(mode)).err().expect("something is missing");
+            assert!(matches!(error, Error::Lost { .. } | Error::Store(_)), "{mode:?}, {is_last}: {error:?}");
+            if mode == RecoveryMode::Salvage {
+                assert!(matches!(&error, Error::Lost { .. }), "{is_last}: {error:?}");
+                assert!(error.to_string().contains("under a new id"), "{error}");
+            }
+            // It was let go of, and is not taken for whole the next time.
+            let error = L::open(options(&fs)).err().expect("it is still missing");
+            assert!(matches!(error, Error::Lost { .. } | Error::Store(_)), "after {mode:?}, {is_last}: {error:?}");
+            assert!(!matches!(error, Error::Store(casklog::Error::Locked { .. })), "after {mode:?}, {is_last}");
+            options(&fs).repair().run().expect("it can be repaired");
+            let error = L::open(options(&fs)).err().expect("it is gone for good");
+            assert!(matches!(error, Error::Lost { .. }), "repaired after {mode:?}, {is_last}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn logs_that_have_lost_something_are_refused_0_9() {
+    lost::<Store9>();
+}
+
+#[test]
+fn logs_that_have_lost_something_are_refused_0_10() {
+    lost::<Store10>();
 }

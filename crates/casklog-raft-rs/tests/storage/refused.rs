@@ -36,6 +36,18 @@ fn a_log_of_something_else_is_refused_and_stays_as_it_is() {
     });
 }
 
+/// casklog-openraft marks its logs under the same key, with the name of a line of openraft.
+#[test]
+fn a_log_of_openraft_is_refused_as_something_else() {
+    on_each_disk(|disk| {
+        let other = disk.options().index_order(casklog::IndexOrder::Sequential).open().unwrap();
+        other.put_meta("raft.format", "openraft 0.9").unwrap();
+        other.close().unwrap();
+        let refused = CasklogStorage::open_with(disk.options());
+        assert!(matches!(refused, Err(Error::NotARaftLog)), "{refused:?}");
+    });
+}
+
 #[test]
 fn a_newer_format_is_refused() {
     on_each_disk(|disk| {
@@ -44,7 +56,7 @@ fn a_newer_format_is_refused() {
         log.put_meta("raft.format", [2]).unwrap();
         log.close().unwrap();
         let refused = CasklogStorage::open_with(disk.options());
-        assert!(matches!(refused, Err(Error::Unsupported { known: 1, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Unsupported { found: 2, known: 1 })), "{refused:?}");
     });
 }
 
