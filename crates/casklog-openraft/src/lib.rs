@@ -31,8 +31,11 @@
 //! * `append` returns when the entries can be read; the callback comes when they are durable, once, in the order of the
 //!   appends, from the thread that synced. Appends that come meanwhile share the next sync. If the disk fails, every
 //!   callback gets the error, and all later writes fail until the log is opened again; reads go on.
-//! * `truncate` (`truncate_after`) and `purge` wait for no sync: what is written behind them is never durable without them.
-//!   A purge frees whole segments, shortly after it.
+//! * `truncate` (`truncate_after`) is durable when it returns, so that a state machine with a durability of its own never
+//!   holds what replaced entries that a power cut brings back.
+//! * `purge` writes nothing: it is seen at once, and written in front of the next write, for openraft 0.9 asks for it while
+//!   the state machine still writes the snapshot. Neither closing the log nor dropping it writes it; openraft asks for it
+//!   again. [`reader`](Storage::reader) shows the entries until it is written. It frees whole segments, shortly after that.
 //! * `save_committed` costs one small record and no sync.
 //!
 //! # Reading
