@@ -53,8 +53,8 @@
 //! # Limits
 //! * An index is at most `u64::MAX - 1`: [`Error::IndexExhausted`].
 //! * An entry has at most [`record_bytes_max`](casklog::Options::record_bytes_max) bytes, encoded; an append may be of any
-//!   size: it is written in batches of 4 MiB, and after a crash the first of them may be there alone, which is a log without
-//!   a hole. Within a batch it is all or nothing.
+//!   size: it is written in batches of up to 4 MiB or [`batch_bytes_max`](casklog::Options::batch_bytes_max), and after a
+//!   crash the first of them may be there alone, which is a log without a hole. Within a batch it is all or nothing.
 //! * An append beyond [`undurable_bytes_max`](casklog::Options::undurable_bytes_max) waits until the disk has caught up.
 //! * Entries that were purged and are appended again are passed over.
 //! * An append or truncation may wait for a moment, on the thread that asks, where the next segment is not prepared yet.

@@ -51,20 +51,22 @@ const VOTE: &str = "raft.vote";
 const COMMITTED: &str = "raft.committed";
 const PURGED: &str = "raft.purged";
 
-/// An append is written in batches of about this size: below what a store takes at once, and never the reason for a segment
-/// larger than the others.
+/// An append is written in batches of at most this size, or one larger entry: never the reason for a segment larger than the
+/// others.
 const BATCH_BYTES: u64 = 4 << 20;
 
 /// A handle on a Raft log; clones are handles on the same one.
 pub(crate) struct RaftLog<L: Line> {
     store: Store,
+    /// How large a batch of several entries may be.
+    batch_bytes: u64,
     /// Beyond what the store has as purged. Held while it is written, so that none is written behind a later one.
     purge: Arc<Mutex<Option<Purge<L>>>>,
 }
 
 impl<L: Line> Clone for RaftLog<L> {
     fn clone(&self) -> Self {
-        RaftLog { store: self.store.clone(), purge: self.purge.clone() }
+        RaftLog { store: self.store.clone(), batch_bytes: self.batch_bytes, purge: self.purge.clone() }
     }
 }
 
@@ -79,10 +81,11 @@ impl<L: Line> RaftLog<L> {
         if options.has_retention() {
             return Err(Error::Retention);
         }
+        let batch_bytes = options.batch_bytes().min(BATCH_BYTES);
         let store = options.index_order(IndexOrder::Sequential).open()?;
         // The caller may want to open it in another way at once.
         check_format::<L>(&store).inspect_err(|_| drop(store.close()))?;
-        Ok(RaftLog { store, purge: Arc::default() })
+        Ok(RaftLog { store, batch_bytes, purge: Arc::default() })
     }
 
     pub(crate) fn reader(&self) -> &Reader {
@@ -162,11 +165,11 @@ impl<L: Line> RaftLog<L> {
             if purged.is_some_and(|purged| index <= purged) {
                 continue;
             }
-            batch.put(index, [], &entry)?;
-            if batch.bytes() >= BATCH_BYTES {
+            if !batch.put_within(self.batch_bytes, index, [], &entry)? {
                 // Whoever waits for the last batch waits for this one too.
                 let _ = self.submit(&batch).await?;
                 batch.clear();
+                batch.put(index, [], &entry)?;
             }
         }
         self.submit(&batch).await
