@@ -43,6 +43,37 @@ impl Batch {
         Ok(self)
     }
 
+    /// Adds an entry where the batch then has at most `bytes_max` [bytes](Batch::bytes), or no change but this one; says
+    /// whether it was added. So whoever has more than fits into a batch writes it when this is `false`, and begins anew.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = casklog::Store::open(dir.path())?;
+    /// let mut batch = casklog::Batch::new();
+    /// for index in 1..=1000 {
+    ///     if !batch.put_within(1 << 10, index, "key", &index)? {
+    ///         store.write_batch(&batch)?;
+    ///         batch.clear();
+    ///         batch.put(index, "key", &index)?;
+    ///     }
+    /// }
+    /// store.write_batch(&batch)?;
+    /// assert_eq!(store.last_index(), Some(1000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Encode`](crate::Error::Encode); the batch stays as it was.
+    pub fn put_within<T: Serialize + ?Sized>(
+        &mut self,
+        bytes_max: u64,
+        index: u64,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Result<bool> {
+        self.group.put_within(bytes_max, index, key.as_ref(), Value::Serialize(value))
+    }
+
     /// Adds an entry whose value is bytes, as MessagePack `bin`.
     pub fn put_bytes(&mut self, index: u64, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
         let put = self.group.put::<()>(index, key.as_ref(), Value::Bytes(value.as_ref()));

@@ -378,6 +378,12 @@ impl Options {
         self.max_segments.is_some() || self.max_bytes.is_some() || self.max_age.is_some()
     }
 
+    /// The most bytes of one batch, as set with [`batch_bytes_max`](Options::batch_bytes_max). For whoever takes options from
+    /// others and splits what is larger.
+    pub fn batch_bytes(&self) -> u64 {
+        self.batch_bytes_max
+    }
+
     /// Opens the log, creating it where it is missing.
     ///
     /// # Errors

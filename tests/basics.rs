@@ -84,3 +84,23 @@ fn rotation_keeps_every_entry_and_retention_drops_whole_segments() {
         Some(true)
     );
 }
+
+#[test]
+fn an_entry_that_does_not_fit_leaves_the_batch_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut batch = Batch::new();
+    assert!(batch.put_within(0, 1, "k", "longer than that").unwrap(), "a batch of one");
+    let one = batch.bytes();
+    let mut both = batch.clone();
+    both.put(2, "k", &"a long value".repeat(100)).unwrap();
+    assert!(!batch.put_within(both.bytes() - 1, 2, "k", &"a long value".repeat(100)).unwrap());
+    assert_eq!((batch.len(), batch.bytes()), (1, one));
+    assert!(batch.put_within(both.bytes(), 2, "k", &"a long value".repeat(100)).unwrap());
+    assert_eq!(batch.bytes(), both.bytes());
+    assert!(!batch.put_within(both.bytes(), 3, "k", "").unwrap());
+    batch.put(3, "k", "three").unwrap();
+    assert_eq!(store.write_batch(&batch).unwrap().len(), 3);
+    assert_eq!(store.get(2).unwrap().unwrap().value::<String>().unwrap(), "a long value".repeat(100));
+    assert_eq!(store.get(3).unwrap().unwrap().value::<String>().unwrap(), "three");
+}

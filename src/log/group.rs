@@ -185,6 +185,28 @@ impl Group {
         Ok(())
     }
 
+    /// As [`put`](Group::put), where the group then has at most `bytes_max` bytes or nothing else in it; says whether.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the group stays as it was.
+    pub(crate) fn put_within<T: Serialize + ?Sized>(
+        &mut self,
+        bytes_max: u64,
+        index: u64,
+        key: &[u8],
+        value: Value<'_, T>,
+    ) -> Result<bool> {
+        let (room, run, longest) = (self.bytes.len(), self.run, self.longest);
+        self.put(index, key, value)?;
+        let fits = self.items.len() == 1 || self.payload_bytes() <= bytes_max;
+        if !fits {
+            self.items.pop();
+            self.bytes.truncate(room);
+            (self.run, self.longest) = (run, longest);
+        }
+        Ok(fits)
+    }
+
     /// Adds a deletion; `key` is the entry's.
     pub(crate) fn delete(&mut self, index: u64, key: &[u8]) {
         self.add(Op::Delete(index), |out| Tombstone { index, key }.encode(out));

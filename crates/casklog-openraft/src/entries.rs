@@ -27,9 +27,9 @@ impl<L: Line> Entries<L> {
         Entries { stored, next: None, bytes: 0, is_over: false, line: PhantomData }
     }
 
-    /// The last of the entries that are stored.
-    pub(crate) fn last(mut stored: casklog::Iter) -> Result<Option<L::Entry>> {
-        let last = stored.next_back().transpose()?;
+    /// The last one.
+    pub(crate) fn last_entry(mut self) -> Result<Option<L::Entry>> {
+        let last = self.stored.next_back().transpose()?;
         Ok(last.map(|entry| entry.value()).transpose()?)
     }
 

@@ -33,10 +33,13 @@
 //!   appends, from a thread of the log, or within the call where the outcome is known by then. Appends that come meanwhile
 //!   share the next sync. If the disk fails, every callback gets the error, and all later writes fail until the log is
 //!   opened again; reads go on.
-//! * `truncate` (`truncate_after`) and `purge` wait for no sync: what is written behind them is never durable without them.
-//!   A purge frees whole segments, shortly after it. So your state machine must have a snapshot on the disk before
-//!   `build_snapshot` or `install_snapshot` returns; at start, compare `last_purged_log_id` with what it covers, as
-//!   `examples/raft-kv` does.
+//! * `truncate` (`truncate_after`) is durable when it returns, so that a state machine with a durability of its own never
+//!   holds what replaced entries that a power cut brings back.
+//! * `purge` writes nothing: it is seen at once, and written in front of the next write, for openraft 0.9 asks for it while
+//!   the state machine still writes the snapshot. Neither closing the log nor dropping it writes it; openraft asks for it
+//!   again. [`reader`](Storage::reader) shows the entries until it is written. It frees whole segments, shortly after that.
+//!   Your state machine must have a snapshot on the disk before `build_snapshot` or `install_snapshot` returns; at start,
+//!   compare `last_purged_log_id` with what it covers, as `examples/raft-kv` does.
 //! * `save_committed` costs one small record and no sync.
 //!
 //! A log that has lost something (`RecoveryMode::Salvage`, a repair) is not opened ([`Error::Lost`]): a node that forgets
@@ -58,8 +61,8 @@
 //! # Limits
 //! * An index is at most `u64::MAX - 1`: [`Error::IndexExhausted`].
 //! * An entry has at most [`record_bytes_max`](casklog::Options::record_bytes_max) bytes, encoded; an append may be of any
-//!   size: it is written in batches of 4 MiB, and after a crash the first of them may be there alone, which is a log without
-//!   a hole. Within a batch it is all or nothing.
+//!   size: it is written in batches of up to 4 MiB or [`batch_bytes_max`](casklog::Options::batch_bytes_max), and after a
+//!   crash the first of them may be there alone, which is a log without a hole. Within a batch it is all or nothing.
 //! * An append beyond [`undurable_bytes_max`](casklog::Options::undurable_bytes_max) waits until the disk has caught up.
 //! * Entries that were purged and are appended again are passed over.
 //! * An append or truncation may wait for a moment, on the thread that asks, where the next segment is not prepared yet.

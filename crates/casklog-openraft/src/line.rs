@@ -9,7 +9,7 @@ pub trait Line: 'static {
     const NAME: &'static str;
 
     type Vote: Serialize + DeserializeOwned;
-    type LogId: Serialize + DeserializeOwned;
+    type LogId: Clone + PartialEq + Send + Serialize + DeserializeOwned;
     type Entry: Serialize + DeserializeOwned;
 
     fn index(log_id: &Self::LogId) -> u64;

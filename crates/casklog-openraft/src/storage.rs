@@ -16,18 +16,18 @@ const LIMITED_READ_BYTES: u64 = 1 << 20;
 /// `v0_9::CasklogStorage` and `v0_10::CasklogStorage`.
 ///
 /// A cheap handle; clones are handles on the same log, and so are the log readers that openraft asks for.
-pub struct Storage<L> {
+pub struct Storage<L: Line> {
     pub(crate) log: RaftLog<L>,
     pub(crate) limited_read_bytes: u64,
 }
 
-impl<L> Clone for Storage<L> {
+impl<L: Line> Clone for Storage<L> {
     fn clone(&self) -> Self {
         Storage { log: self.log.clone(), limited_read_bytes: self.limited_read_bytes }
     }
 }
 
-impl<L> fmt::Debug for Storage<L> {
+impl<L: Line> fmt::Debug for Storage<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Storage { log, limited_read_bytes } = self;
         f.debug_struct("Storage").field("log", log).field("limited_read_bytes", limited_read_bytes).finish()

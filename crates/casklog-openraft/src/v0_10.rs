@@ -108,7 +108,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for CasklogStorage<C> {
             Some(log_id) => log_id.index.checked_add(1).ok_or(crate::Error::IndexExhausted)?,
             None => 0,
         };
-        Ok(self.log.truncate_since(since)?)
+        Ok(self.log.truncate_since(since).await?)
     }
 
     async fn purge(&mut self, log_id: LogIdOf<C>) -> io::Result<()> {

@@ -98,7 +98,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for CasklogStorage<C> {
     }
 
     async fn truncate(&mut self, log_id: LogId<C::NodeId>) -> Result<(), C> {
-        self.log.truncate_since(log_id.index).map_err(during::<C>(StorageIOError::write_logs))
+        self.log.truncate_since(log_id.index).await.map_err(during::<C>(StorageIOError::write_logs))
     }
 
     async fn purge(&mut self, log_id: LogId<C::NodeId>) -> Result<(), C> {

@@ -61,12 +61,16 @@ impl Storage for CasklogStorage {
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let conf_state = self.inner.read().state.conf_state.clone();
         let image = self.snapshots.make(SnapshotRequest { at_least: request_index, to, conf_state: &conf_state })?;
-        let least = request_index.max(self.bounds().0.index).max(1);
-        let Some(image) = image.filter(|image| image.index >= least) else {
-            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        let not_yet = || Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        let Some(image) = image.filter(|image| image.index >= request_index.max(1)) else {
+            return not_yet();
         };
-        let term = self.term(image.index)?;
-        Ok(image.into_snapshot(term))
+        match self.term(image.index) {
+            Ok(term) => Ok(image.into_snapshot(term)),
+            // Also where another thread has compacted the log since the image was made.
+            Err(raft::Error::Store(StorageError::Compacted)) => not_yet(),
+            Err(error) => Err(error),
+        }
     }
 }
 

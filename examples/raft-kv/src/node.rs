@@ -76,7 +76,8 @@ impl Node {
         let snapshots_dir = dir.join("snapshots");
         let (snapshots, state) = Snapshots::open(&snapshots_dir)?;
         let state = state.unwrap_or_default();
-        // Snapshot before purge: if the disk has it the other way round, entries are gone that no snapshot covers.
+        // A purge gets to the disk with what is written to the log next, and that is when the snapshot is durable. So only
+        // a snapshot that was lost later leaves entries that are in neither.
         let purged = log.get_log_state().await?.last_purged_log_id.next_index();
         if state.covered() < purged {
             return Err(Error::StateBehindLog { purged, covered: state.covered(), dir: snapshots_dir });

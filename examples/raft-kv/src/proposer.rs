@@ -28,9 +28,11 @@ pub(crate) struct Proposer {
     queue: mpsc::Sender<Waiting>,
 }
 
+type Answer = oneshot::Sender<Result<Done, Failure>>;
+
 struct Waiting {
     command: Command,
-    answer: oneshot::Sender<Result<Done, Failure>>,
+    answer: Answer,
 }
 
 impl Proposer {
@@ -58,16 +60,7 @@ impl Proposer {
 }
 
 async fn propose_all(raft: Raft, mut queue: mpsc::Receiver<Waiting>) {
-    while let Some(first) = queue.recv().await {
-        let mut bytes = first.command.bytes();
-        let (mut commands, mut answers) = (vec![first.command], vec![first.answer]);
-        while bytes < ENTRY_BYTES
-            && let Ok(next) = queue.try_recv()
-        {
-            bytes += next.command.bytes();
-            commands.push(next.command);
-            answers.push(next.answer);
-        }
+    while let Some((commands, answers)) = next_entry(&mut queue).await {
         // Limited by itself: a write that a later leader's snapshot has overtaken is never answered.
         let written = in_time(raft.client_write(commands)).await;
         for (at, answer) in answers.into_iter().enumerate() {
@@ -78,5 +71,63 @@ async fn propose_all(raft: Raft, mut queue: mpsc::Receiver<Waiting>) {
             // Who has gone does not hear it.
             let _ = answer.send(done);
         }
+    }
+}
+
+/// The commands for the next entry, at least one, with who waits for them. `None` when no handle is left.
+async fn next_entry(queue: &mut mpsc::Receiver<Waiting>) -> Option<(Vec<Command>, Vec<Answer>)> {
+    let (mut commands, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+    while bytes < ENTRY_BYTES {
+        let next = if commands.is_empty() { queue.recv().await } else { queue.try_recv().ok() };
+        let Some(Waiting { command, answer }) = next else { break };
+        // Whoever has gone was told that it took too long, and may have written something else since.
+        if answer.is_closed() {
+            continue;
+        }
+        bytes += command.bytes();
+        commands.push(command);
+        answers.push(answer);
+    }
+    (!commands.is_empty()).then_some((commands, answers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delete(key: &str) -> Command {
+        Command::Delete { key: key.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_client_has_gone_is_left_out() {
+        let (sender, mut queue) = mpsc::channel(10);
+        let mut stay = Vec::new();
+        for (key, stays) in [("a", false), ("b", true), ("c", false), ("d", true), ("e", false)] {
+            let (answer, answered) = oneshot::channel();
+            sender.send(Waiting { command: delete(key), answer }).await.ok().unwrap();
+            if stays {
+                stay.push(answered);
+            }
+        }
+        let (commands, answers) = next_entry(&mut queue).await.unwrap();
+        assert_eq!(commands, [delete("b"), delete("d")]);
+        assert_eq!(answers.len(), 2);
+        drop(sender);
+        assert!(next_entry(&mut queue).await.is_none(), "an entry without a command");
+    }
+
+    #[tokio::test]
+    async fn an_entry_takes_no_more_commands_than_have_its_bytes() {
+        let (sender, mut queue) = mpsc::channel(10);
+        let key = "k".repeat(ENTRY_BYTES / 2);
+        let mut stay = Vec::new();
+        for _ in 0..3 {
+            let (answer, answered) = oneshot::channel();
+            sender.send(Waiting { command: delete(&key), answer }).await.ok().unwrap();
+            stay.push(answered);
+        }
+        assert_eq!(next_entry(&mut queue).await.unwrap().0.len(), 2);
+        assert_eq!(next_entry(&mut queue).await.unwrap().0.len(), 1);
     }
 }

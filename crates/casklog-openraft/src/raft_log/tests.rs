@@ -109,7 +109,7 @@ fn a_failed_sync_is_told_to_every_callback_and_stops_the_log() {
     let error = std::io::Error::from(wait(log.save_vote(&1)).expect_err("no silent success"));
     let error = error.get_ref().and_then(|error| error.downcast_ref()).expect("it is in there");
     assert!(matches!(error, Error::Store(casklog::Error::Failed { .. })), "{error:?}");
-    assert!(log.save_committed(Some(&0)).is_err() && log.truncate_since(1).is_err() && log.purge(&0).is_err());
+    assert!(log.save_committed(Some(&0)).is_err() && wait(log.truncate_since(1)).is_err());
     assert_eq!(log.read(0..1, u64::MAX).expect("reads go on"), [(0, "durable".to_owned())]);
     assert!(log.close().is_err());
     drop(told);
@@ -185,5 +185,35 @@ fn where_too_much_is_on_its_way_to_the_disk_an_append_waits() {
         let (called, outcome) = next(&calls);
         assert_eq!(called, index);
         outcome.expect("durable");
+    }
+}
+
+/// An entry was added to the batch first, and the batch written when it had its size: then it was larger than the store takes.
+#[test]
+fn a_batch_of_an_append_is_never_larger_than_the_store_takes() {
+    let cases: [(u64, &[u64]); 4] = [
+        (2 << 20, &[300 << 10; 20]),
+        (2 << 20, &[2 << 20, 1, 2 << 20, 2 << 20, 1, 1, 1 << 20, 1 << 20, 1 << 20, (1 << 20) + 1]),
+        (6 << 20, &[3 << 20, 5 << 20, 3 << 20, 1 << 20, (6 << 20) - 1, 6 << 20]),
+        (64 << 10, &[1; 10_000]),
+    ];
+    for (batch_bytes_max, sizes) in cases {
+        let fs = SimFs::new();
+        let options = options(&fs).record_bytes_max(batch_bytes_max).batch_bytes_max(batch_bytes_max);
+        let log = Log::open(options.segment_bytes(16 << 20)).expect("it opens");
+        // Less what the encoding adds to the largest.
+        let word = |size: u64| "w".repeat(size.min(batch_bytes_max - 64) as usize);
+        let entries: Vec<_> = (0..).zip(sizes).map(|(index, size)| (index, word(*size))).collect();
+        let (told, calls) = channel();
+        let flushed = move |outcome| told.send(outcome).expect("somebody listens");
+        wait(log.append(entries.clone().into_iter(), flushed)).expect("appended");
+        next(&calls).expect("durable");
+        assert!(log.read(.., u64::MAX).expect("read") == entries);
+
+        let (told, calls) = channel();
+        let too_large = (sizes.len() as u64, "w".repeat(batch_bytes_max as usize));
+        let flushed = move |outcome| told.send(outcome).expect("somebody listens");
+        wait(log.append([too_large].into_iter(), flushed)).expect_err("no batch takes it");
+        assert!(matches!(next(&calls), Err(Error::Store(casklog::Error::TooLarge { .. }))));
     }
 }

@@ -173,7 +173,13 @@ fn life(seed: u64, steps: usize) -> Vec<Step> {
             }
             2 => Step::Committed(state.last),
             3 => Step::Truncate((term, first + chance.below(next - first + 2))),
-            4 => Step::Purge((term, next.saturating_sub(1 + chance.below(4)))),
+            4 if chance.below(4) > 0 => {
+                let upto = next.saturating_sub(1 + chance.below(4));
+                let there = state.entries.iter().find(|(_, index, _)| *index == upto);
+                Step::Purge((there.map_or(term, |(term, ..)| *term), upto))
+            }
+            // Mostly with another entry in its place.
+            4 => Step::Purge((term + 1, next.saturating_sub(1 + chance.below(4)))),
             5 if chance.below(4) == 0 => Step::Purge((term, next + chance.below(5))),
             _ => append(term, next..next + 1 + chance.below(4)),
         };

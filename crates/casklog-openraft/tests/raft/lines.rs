@@ -78,7 +78,7 @@ pub(crate) enum Step {
 impl Step {
     /// Whether it is durable when it is over.
     pub(crate) fn is_durable(&self) -> bool {
-        matches!(self, Step::Vote(_) | Step::Append(_))
+        matches!(self, Step::Vote(_) | Step::Append(_) | Step::Truncate(_))
     }
 
     pub(crate) fn take(&self, log: &impl Line) -> Result<(), String> {
@@ -105,6 +105,11 @@ impl State {
             Step::Append(entries) => state.entries.extend_from_slice(entries),
             Step::Truncate((_, since)) => state.entries.retain(|(_, index, _)| index < since),
             Step::Purge(upto) => {
+                // Another entry in its place is one of another leader, and so is all behind it.
+                let is_fork = |(term, index, _): &Entry| *index == upto.1 && *term != upto.0;
+                if state.entries.iter().any(is_fork) {
+                    state.entries.clear();
+                }
                 state.entries.retain(|(_, index, _)| *index > upto.1);
                 state.purged = state.purged.filter(|(_, index)| *index >= upto.1).or(Some(*upto));
             }

@@ -4,5 +4,7 @@ mod crashes;
 mod durable;
 mod failures;
 mod lines;
+mod machine;
+mod purging;
 mod reading;
 mod refused;

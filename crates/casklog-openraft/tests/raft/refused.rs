@@ -56,6 +56,7 @@ fn votes_of_another_form_are_refused() {
     let other = self::dir();
     let mut log = Standard::open(other.path()).expect("a new log");
     wait(log.purge(o10::LogId::new(o10::vote::RaftLeaderId::to_committed(&leader(3)), 8))).expect("purged");
+    wait(log.save_committed(None)).expect("written, and the purge before it");
     log.close().expect("closed");
     let error = <Store10 as Line>::open(Options::new(other.path())).expect_err("its log ids are others");
     assert!(matches!(error, Error::Types { .. }), "{error:?}");
@@ -131,6 +132,7 @@ fn bounds<L: Line>() {
     log.append_all(&entries(1, u64::MAX - 1..u64::MAX)).expect("the last index");
     says(log.append_all(&[(1, u64::MAX, String::new())]), "not usable");
     log.purge_upto((1, u64::MAX - 1)).expect("purged");
+    log.vote(2).expect("written, and the purge before it");
     let state = log.look().expect("read");
     assert_eq!((state.last, state.entries.len()), (Some((1, u64::MAX - 1)), 0));
     log.close().expect("closed");

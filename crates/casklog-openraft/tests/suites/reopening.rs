@@ -131,7 +131,11 @@ impl o9::storage::RaftLogStorage<Types> for Reopening<Store9> {
     }
 
     async fn purge(&mut self, log_id: Id9) -> Result9<()> {
-        self.now().purge(log_id).await?;
+        let mut now = self.now();
+        now.purge(log_id).await?;
+        // A purge is written with the next write.
+        let committed = now.read_committed().await?;
+        now.save_committed(committed).await?;
         self.reopen();
         Ok(())
     }
@@ -198,7 +202,11 @@ impl o10::storage::RaftLogStorage<TypeConfig> for Reopening<Store10> {
     }
 
     async fn purge(&mut self, log_id: Id10) -> io::Result<()> {
-        self.now().purge(log_id).await?;
+        let mut now = self.now();
+        now.purge(log_id).await?;
+        // A purge is written with the next write.
+        let committed = now.read_committed().await?;
+        now.save_committed(committed).await?;
         self.reopen();
         Ok(())
     }

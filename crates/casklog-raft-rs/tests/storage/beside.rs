@@ -1,8 +1,9 @@
 //! One thread reads while another compacts and appends.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use casklog_raft_rs::CasklogStorage;
+use casklog_raft_rs::{CasklogStorage, Image};
 use raft::{GetEntriesContext, Storage, StorageError};
 
 use crate::common::{entries, on_each_disk};
@@ -43,6 +44,36 @@ fn what_is_compacted_while_it_is_read_is_compacted_and_nothing_else() {
             }
             println!("{read} times read, {missed} times compacted");
             assert!(read > 0);
+        });
+    });
+}
+
+/// raft-rs panics for any other error.
+#[test]
+fn a_snapshot_whose_index_is_compacted_meanwhile_is_asked_for_again() {
+    on_each_disk(|disk| {
+        let applied = Arc::new(AtomicU64::new(0));
+        let image = applied.clone();
+        let storage = CasklogStorage::open_with(disk.options().background(true)).unwrap();
+        let storage = storage
+            .with_snapshots(move |_| Ok(Some(Image { index: image.load(Ordering::Relaxed), ..Image::default() })));
+        let is_done = AtomicBool::new(false);
+        let (storage, is_done) = (&storage, &is_done);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for first in (1..LAST).step_by(2) {
+                    storage.append(&entries(first, &[first; 2])).unwrap();
+                    applied.store(first, Ordering::Relaxed);
+                    storage.compact(first + 1).unwrap();
+                }
+                is_done.store(true, Ordering::Relaxed);
+            });
+            while !is_done.load(Ordering::Relaxed) {
+                match storage.snapshot(0, 2) {
+                    Ok(snapshot) => assert_eq!(snapshot.get_metadata().term, snapshot.get_metadata().index),
+                    Err(error) => assert_eq!(error, StorageError::SnapshotTemporarilyUnavailable.into()),
+                }
+            }
         });
     });
 }

@@ -170,6 +170,17 @@ impl Server {
         self.complaints()
     }
 
+    /// Returns when the server has ended by itself.
+    pub(crate) async fn ends(&mut self) {
+        wait_for("the server ends", async || self.process.as_mut().expect("it runs").try_wait().unwrap()).await;
+        self.process = None;
+    }
+
+    /// The name of a file of the server.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// The files in a directory of the server.
     pub(crate) fn files(&self, dir: &str) -> Vec<PathBuf> {
         fs::read_dir(self.dir.join(dir)).unwrap().map(|entry| entry.unwrap().path()).collect()

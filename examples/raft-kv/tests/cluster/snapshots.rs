@@ -41,6 +41,41 @@ async fn a_snapshot_received_survives_the_receiver() {
     assert_eq!(after[away]["snapshot"]["installed"], 0, "it had to be sent again: {after:#?}");
 }
 
+/// openraft purges the log as soon as it has handed the snapshot on. A server whose disk did not take the snapshot must come
+/// back with what it had, once the disk is mended.
+#[tokio::test]
+async fn a_server_that_cannot_save_a_snapshot_starts_again_and_gets_it_then() {
+    let mut cluster = Cluster::form(3, CALM).await;
+    let (leader, _) = cluster.leader(0).await;
+    let away = (leader + 1) % 3;
+    cluster.servers[away].kill();
+    cluster.fill(leader).await;
+    let client = cluster.client.clone();
+    let others = [leader, (leader + 2) % 3];
+    for at in others {
+        wait_for("the log is purged", async || cluster.metrics(at).await["purged"].is_object().then_some(())).await;
+    }
+    // Both have the purge on the disk with the next entry.
+    assert_eq!(cluster.put(leader, "k", "last").await.status, StatusCode::OK);
+    others.iter().for_each(|&at| cluster.servers[at].kill());
+
+    cluster.servers[away].restart(&client).await;
+    let in_the_way = cluster.servers[away].path("snapshots/snapshot.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    for at in others {
+        cluster.servers[at].restart(&client).await;
+    }
+    cluster.servers[away].ends().await;
+    let complaint = cluster.servers[away].complaints();
+    assert!(complaint.contains("snapshot.tmp"), "{complaint}");
+
+    fs::remove_dir(&in_the_way).unwrap();
+    cluster.servers[away].restart(&client).await;
+    let after = cluster.settled().await;
+    assert_eq!(after[away]["snapshot"]["installed"], 1, "{after:#?}");
+    assert!(after.iter().all(|state| state["digest"] == after[leader]["digest"]), "{after:#?}");
+}
+
 /// Its log begins where the snapshot ended: from that log alone it would come back with less than it had.
 #[tokio::test]
 async fn a_server_whose_snapshot_is_gone_or_damaged_says_so_and_does_not_start() {
