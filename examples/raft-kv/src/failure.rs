@@ -8,8 +8,9 @@
 //! | 504 | may be done yet: a majority did not answer in time | look, or send it again if that does no harm |
 //! | 500 | met a node that has stopped | look into its log |
 //!
-//! A write that is answered with 307 or 503 may be done yet as well, where a leader lost its office with the write in its
-//! log. All writes here may be sent again: to put or delete a key twice in a row leaves what once does.
+//! A write that is answered with 307, 500 or 503 may be done yet as well, where a leader lost its office or stopped with the
+//! write in its log. All writes here may be sent again: to put or delete a key twice in a row leaves what once does, unless
+//! another client has changed the key in between.
 
 use std::time::Duration;
 

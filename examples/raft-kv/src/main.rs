@@ -20,9 +20,9 @@
 //! | `failure` | what they are answered when it cannot be done |
 //!
 //! What a client may rely on: a write that was answered with 200 is on the disk of a majority, and no crash of fewer
-//! nodes than that loses it. A `GET` from the leader sees every write answered before. A write without an answer may be
-//! done or not; it can be sent again without harm, because to put or delete a key twice in a row leaves what once does,
-//! unless another client has changed the same key in between.
+//! nodes than that loses it. A `GET` from the leader sees every write answered before. A write that is
+//! answered with 307, 500, 503 or 504, or not at all, may be done or not; it can be sent again without harm, because to put
+//! or delete a key twice in a row leaves what once does, unless another client has changed the key in between.
 
 #![forbid(unsafe_code)]
 

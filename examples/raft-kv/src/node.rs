@@ -51,8 +51,9 @@ pub(crate) enum Error {
     #[error("the settings do not fit together")]
     Config(#[from] openraft::ConfigError),
     #[error(
-        "the log was purged up to entry {purged}, and the newest snapshot in {} that can be read covers only {covered}; \
-         restore the snapshot from a copy, or move the node's directory away and let it join again empty", dir.display()
+        "the first {purged} entries were purged from the log, and the newest snapshot in {} that can be read covers only \
+         {covered}; restore the snapshot from a copy, or take this node out of the cluster (`/admin/change-membership`), \
+         and add it as a new one with another --id and an empty directory (`/admin/add-learner`)", dir.display()
     )]
     StateBehindLog { purged: u64, covered: u64, dir: PathBuf },
     #[error("Raft did not stop in good order")]

@@ -41,8 +41,9 @@ pub(crate) enum Error {
     #[error("cannot {verb} {}: mend the disk or the permissions, then start the node again", path.display())]
     Io { verb: &'static str, path: PathBuf, source: io::Error },
     #[error(
-        "snapshot {} is damaged; restore the file from a copy, or move this node's directory away and let it join again \
-         empty", path.display()
+        "snapshot {} is damaged; restore the file from a copy, or take this node out of the cluster \
+         (`/admin/change-membership`), and add it as a new one with another --id and an empty directory \
+         (`/admin/add-learner`)", path.display()
     )]
     Damaged { path: PathBuf, source: Damage },
     #[error("the snapshot that the leader sent is damaged; check its disk and memory, then start this node again")]

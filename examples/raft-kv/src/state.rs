@@ -24,8 +24,9 @@ pub(crate) struct State {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "entry {found} was to be applied where entry {expected} comes next; the log has a hole: stop this node, move its \
-     directory away and let it join again empty"
+    "entry {found} was to be applied where entry {expected} comes next; the log has a hole: take this node out of \
+     the cluster (`/admin/change-membership`), and add it as a new one with another --id and an empty directory \
+     (`/admin/add-learner`)"
 )]
 pub(crate) struct OutOfOrder {
     expected: u64,

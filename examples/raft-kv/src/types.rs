@@ -32,8 +32,8 @@ openraft::declare_raft_types!(
         SnapshotData = Cursor<Vec<u8>>,
 );
 
-/// One change of the map. Applying it twice in a row leaves what applying it once does, so a client that did not get
-/// its answer may send it again.
+/// One change of the map. Applying it twice in a row leaves what applying it once does, so a client that does not
+/// know whether it was done may send it again, unless another client has changed the key in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Command {
     Put { key: String, value: Bytes },
