@@ -371,15 +371,12 @@ impl Options {
         self
     }
 
-    /// Whether the log would remove entries by itself: one of [`max_segments`](Options::max_segments),
-    /// [`max_bytes`](Options::max_bytes) and [`max_age`](Options::max_age) is set. For whoever takes options from others
-    /// and alone may say what goes.
+    /// Whether the log would remove entries by itself: `max_segments`, `max_bytes` or `max_age` is set.
     pub fn has_retention(&self) -> bool {
         self.max_segments.is_some() || self.max_bytes.is_some() || self.max_age.is_some()
     }
 
-    /// The most bytes of one batch, as set with [`batch_bytes_max`](Options::batch_bytes_max). For whoever takes options from
-    /// others and splits what is larger.
+    /// The most bytes of one batch, as set with [`batch_bytes_max`](Options::batch_bytes_max).
     pub fn batch_bytes(&self) -> u64 {
         self.batch_bytes_max
     }
@@ -398,10 +395,9 @@ impl Options {
     /// Opens the log for reading: takes no lock and changes no byte, so that it works in a directory that may not be
     /// written to, and beside a writer in another process. Options that are about writing are ignored.
     ///
-    /// The [`Reader`](crate::Reader) shows the log as it was when it was opened or [refreshed](crate::Reader::refresh) last. Under
-    /// [`RecoveryMode::TornTail`] and [`RecoveryMode::Salvage`] it shows all that can be read of a damaged log, what is lost being
-    /// [`Error::Lost`]; under [`RecoveryMode::PointInTime`] what stands before the damage; under [`RecoveryMode::Strict`]
-    /// every byte is read and damage is an error.
+    /// The [`Reader`](crate::Reader) shows the log as it was when opened or last [refreshed](crate::Reader::refresh): of a
+    /// damaged one all that can be read, what is lost being [`Error::Lost`]; under [`RecoveryMode::PointInTime`] what stands
+    /// before the damage; under [`RecoveryMode::Strict`] every byte is read and damage is an error.
     ///
     /// ```
     /// # use casklog::{Options, Store};
