@@ -119,10 +119,10 @@ mod tests {
         };
         for number in 0..6 {
             get(number);
+            assert!(descriptors[0].file.load().is_some(), "{number}: it was asked for all the time");
             get(0);
             assert!(sim.open_files() <= 3, "{}", sim.open_files());
         }
-        assert!(descriptors[0].file.load().is_some(), "it was asked for all the time");
         let held = get(1);
         (2..6).for_each(|number| drop(get(number)));
         assert!(descriptors[1].file.load().is_none(), "it was closed");
