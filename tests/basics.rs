@@ -1,6 +1,6 @@
 //! The store as a user first meets it.
 
-use casklog::{Batch, Durability, Error, IndexOrder, Options, Store, SyncPolicy};
+use casklog::{Batch, Checksum, Durability, Error, IndexOrder, Options, RecoveryMode, Store, SyncPolicy};
 
 #[test]
 fn written_entries_come_back_after_reopen() {
@@ -103,4 +103,49 @@ fn an_entry_that_does_not_fit_leaves_the_batch_as_it_was() {
     assert_eq!(store.write_batch(&batch).unwrap().len(), 3);
     assert_eq!(store.get(2).unwrap().unwrap().value::<String>().unwrap(), "a long value".repeat(100));
     assert_eq!(store.get(3).unwrap().unwrap().value::<String>().unwrap(), "three");
+}
+
+#[test]
+fn values_around_and_beyond_a_block_are_what_they_were_after_any_way_of_writing() {
+    for (checksum, policy) in [(Checksum::Crc32, SyncPolicy::None), (Checksum::Crc64, SyncPolicy::Immediate)] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || {
+            let options = Options::new(dir.path()).checksum(checksum).sync(policy).key_index(true);
+            options.segment_bytes(1 << 20).record_bytes_max(8 << 20)
+        };
+        let value =
+            |index: u64, length: usize| (0..length).map(|at| ((at as u64 * index) >> 3) as u8).collect::<Vec<_>>();
+        let lengths = [0, 1, 32_700, 32_740, 32_767, 32_768, 32_769, 65_500, 65_536, 100_000, 300_000, 3_000_000];
+        // A key of more than 255 bytes has a header of another length.
+        let key = |index: u64| vec![index as u8; if index % 3 == 1 { 300 } else { 3 }];
+        let store = options().open().unwrap();
+        let mut index = 0;
+        for length in lengths {
+            index += 3;
+            store.write_bytes(index - 2, key(index - 2), value(index - 2, length)).unwrap();
+            store.write(index - 1, key(index - 1), &value(index - 1, length)).unwrap();
+            let mut batch = Batch::new();
+            batch.put_bytes(index, key(index), value(index, length));
+            store.write_batch(&batch).unwrap();
+        }
+        let check = |store: &Store| {
+            for (place, length) in lengths.into_iter().enumerate() {
+                let last = 3 * (place as u64 + 1);
+                for index in [last - 2, last] {
+                    let entry = store.get(index).unwrap().unwrap();
+                    assert_eq!(entry.key(), key(index));
+                    assert!(entry.bytes().unwrap() == value(index, length), "{index}, {length} bytes");
+                }
+                let entry = store.get(last - 1).unwrap().unwrap();
+                assert!(entry.value::<Vec<u8>>().unwrap() == value(last - 1, length), "{}, {length}", last - 1);
+                let newest = store.latest(key(last - 2)).unwrap().unwrap();
+                assert_eq!(newest.index(), last - 2);
+            }
+        };
+        check(&store);
+        store.close().unwrap();
+        let store = options().recovery(RecoveryMode::Strict).open().unwrap();
+        check(&store);
+        assert!(!store.verify().unwrap().is_damaged());
+    }
 }
