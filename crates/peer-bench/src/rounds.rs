@@ -146,8 +146,13 @@ fn run_task(program: &Path, task: &Task, place: &Path) -> Result<Outcome> {
         return Ok(outcome);
     }
     let complaints = String::from_utf8_lossy(&std::fs::read(&complaints)?).into_owned();
-    let last = complaints.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
-    Ok(Outcome::Failed(format!("{ended}: {last}")))
+    Ok(Outcome::Failed(format!("{ended}: {}", why(&complaints, place))))
+}
+
+/// What a process complained of last. One that could say nothing at all mostly had no space left to say it in.
+fn why(complaints: &str, place: &Path) -> String {
+    let said = complaints.lines().rfind(|line| !line.trim().is_empty());
+    said.map_or_else(|| format!("it said nothing; is there space left in {}?", place.display()), str::to_owned)
 }
 
 /// Waits until the process ends, or until its outcome stands in the file `kill_at_outcome`, and kills it then. Returns
@@ -186,4 +191,17 @@ fn space(dir: &Path) -> Result<(u64, u64)> {
         }
     }
     Ok((disk, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a full disk a process can write neither its outcome nor its complaint, and once nothing stood there at all.
+    #[test]
+    fn a_process_that_says_nothing_is_explained_by_the_place() {
+        let why = |complaints| why(complaints, Path::new("/logs/x"));
+        assert_eq!(why("first\nthread panicked\n\n"), "thread panicked");
+        assert_eq!(why("\n"), "it said nothing; is there space left in /logs/x?");
+    }
 }
