@@ -6,12 +6,14 @@
 //!   (Karlin et al., Competitive snoopy caching, 1988).
 //! * A full cache takes a block only if it was asked for more often, byte for byte, than what it would push out (after
 //!   TinyLFU; Einziger et al., 2017). So neither a scan nor reads all over a log that is much larger push out what is hot.
-//! * A hit takes no lock: blocks stand in slots of their own on the shelf of their segment. A miss takes that of the books.
+//! * A hit takes no lock: blocks stand in slots of their own on the shelf of their segment. Of misses one in six looks into
+//!   the books, behind their lock, for whether there is something less popular; the others only count.
 
 mod books;
+mod counts;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::format::{BLOCK_BYTES, PAGE_BYTES};
 use crate::segment::{Block, PageBytes, Shelf, Slot};
@@ -19,8 +21,9 @@ use crate::stats::{STRIPES, stripe};
 use crate::sync::Mutex;
 
 use books::Books;
+use counts::{Counts, Row};
 
-/// How often a block is asked for before it is worth loading.
+/// How often a block is asked for before it is worth loading; where the books say no, as often again.
 const WORTH: u8 = 6;
 
 /// A shard has room for a good number of blocks.
@@ -98,9 +101,18 @@ pub(crate) enum Lookup<T> {
 /// See the module. What is cached stands on the shelves of the segments; here are the books.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    shards: Box<[Mutex<Books>]>,
+    shards: Box<[Shard]>,
     is_off: bool,
     lookups: Box<[Lookups]>,
+    /// Which shard forgets next what was hot.
+    turn: AtomicUsize,
+}
+
+/// Some of what is and what could be cached, by its hash.
+#[derive(Debug)]
+struct Shard {
+    counts: Counts,
+    books: Mutex<Books>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +120,7 @@ pub(crate) struct Cache {
 struct Lookups {
     hits: AtomicU64,
     misses: AtomicU64,
+    row: Row,
 }
 
 /// What the cache did and holds.
@@ -124,9 +137,12 @@ impl Cache {
         let shards = 1 << (bytes / SHARD_BYTES).clamp(1, SHARDS).ilog2();
         let room = usize::try_from(bytes / shards).unwrap_or(usize::MAX);
         Cache {
-            shards: (0..shards).map(|_| Mutex::new(Books::new(room))).collect(),
+            shards: (0..shards)
+                .map(|_| Shard { counts: Counts::new(room), books: Mutex::new(Books::new(room)) })
+                .collect(),
             is_off: bytes == 0,
             lookups: (0..STRIPES).map(|_| Lookups::default()).collect(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -170,8 +186,22 @@ impl Cache {
         if self.is_off {
             return false;
         }
-        self.lookups().misses.fetch_add(1, Ordering::Relaxed);
-        self.shard(key).lock().ask(key)
+        let lookups = self.lookups();
+        let misses = lookups.misses.fetch_add(1, Ordering::Relaxed) + 1;
+        let shard = self.shard(key);
+        // One shard each time, so that all of them take as long as their counters live.
+        if misses.is_multiple_of(shard.counts.lifetime()) {
+            self.age();
+        }
+        let count = lookups.row.up(key).unwrap_or_else(|| shard.counts.up(key));
+        count.is_multiple_of(WORTH) && shard.books.lock().admits(key, shard.counts.of(key))
+    }
+
+    #[cold]
+    fn age(&self) {
+        let shard = &self.shards[self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
+        shard.counts.halve();
+        shard.books.lock().age();
     }
 
     /// Keeps a block, if it is worth what has to go for it.
@@ -197,11 +227,12 @@ impl Cache {
             return;
         }
         let key = Key { segment_id: shelf.segment_id, part };
-        let mut books = self.shard(key).lock();
+        let Shard { counts, books } = self.shard(key);
+        let mut books = books.lock();
         // Whatever fills or empties this slot holds this lock.
         if let Some(slot) = slot()
             && slot.is_empty()
-            && let Some(count) = books.take(shelf, key)
+            && let Some(count) = books.take(counts, shelf, key)
         {
             slot.fill(bytes.clone(), checked_from, count);
         }
@@ -209,7 +240,7 @@ impl Cache {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        self.shards.iter().for_each(|books| books.lock().clear());
+        self.shards.iter().for_each(|shard| shard.books.lock().clear());
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
@@ -217,11 +248,11 @@ impl Cache {
         CacheStats {
             hits: sum(|lookups| &lookups.hits),
             misses: sum(|lookups| &lookups.misses),
-            bytes: self.shards.iter().map(|books| books.lock().bytes as u64).sum(),
+            bytes: self.shards.iter().map(|shard| shard.books.lock().bytes as u64).sum(),
         }
     }
 
-    fn shard(&self, key: Key) -> &Mutex<Books> {
+    fn shard(&self, key: Key) -> &Shard {
         &self.shards[key.hash().among(self.shards.len())]
     }
 
@@ -305,6 +336,38 @@ mod tests {
         (0..5).for_each(|_| ask(&cache, &shelf, 100));
         cache.put_block(&shelf, 100, &block());
         assert!(found(&cache, &shelf, 100) && found(&cache, &shelf, 0));
+    }
+
+    /// A scan by single reads asks for one block as often as it has records, and then never again.
+    #[test]
+    fn a_block_is_worth_loading_when_it_was_asked_for_a_few_times_and_not_each_time_after() {
+        let (cache, shelf) = (Cache::new(1 << 20), Arc::new(Shelf::new(1)));
+        let wanted = |number: u32, between: Option<u32>| {
+            let ask = |number| matches!(cache.block(&shelf, number, |_, _| ()), Lookup::Wanted);
+            let times = (1..=20).filter(|_| {
+                between.map(ask);
+                ask(number)
+            });
+            times.collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(7, None), [6, 12, 18]);
+        assert_eq!(wanted(8, Some(9)), [6, 12, 18]);
+    }
+
+    #[test]
+    fn what_was_hot_once_does_not_stay_so() {
+        let shelf = Arc::new(Shelf::new(1));
+        let cache = full(&shelf);
+        (0..60).for_each(|_| (0..10).for_each(|number| assert!(found(&cache, &shelf, number))));
+        let take_place = |number| {
+            (0..8).for_each(|_| ask(&cache, &shelf, number));
+            cache.put_block(&shelf, number, &block());
+            found(&cache, &shelf, number)
+        };
+        assert!(!take_place(100));
+        // Others that nobody asks for twice.
+        (1_000_000..1_010_000).for_each(|number| assert!(!found(&cache, &shelf, number)));
+        assert!(take_place(101));
     }
 
     /// One page takes as little as an eighth of a block, and one block the room of eight pages.

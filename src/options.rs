@@ -297,7 +297,7 @@ impl Options {
         /// Begins each commit group on a multiple of this many bytes, for devices that may damage the rest of a sector
         /// they rewrite. A power of two from 512 to 32768, or 0 for off. Default 0.
         sync_align: u32 => sync_align = sync_align;
-        /// How many descriptors of sealed segments are kept open. Default 256.
+        /// How many descriptors of sealed segments stay open: up to four each, for threads that read at once. Default 256.
         max_open_files: usize => max_open_files = max_open_files;
         /// How many bytes of checked blocks are kept in memory for reads; 0 for none. Memory is taken as it is needed.
         /// Default 64 MiB.

@@ -1,12 +1,10 @@
-//! What a shard of the cache knows: what it holds, how often what it does not hold was asked for, and what has to go next.
+//! What a shard of the cache holds, and what of it has to go next.
 
 use std::sync::Arc;
 
-use super::{Key, OVERHEAD_BYTES, Part, WORTH};
+use super::counts::Counts;
+use super::{Key, OVERHEAD_BYTES, Part};
 use crate::segment::Shelf;
-
-/// Counts are halved when each counter was counted up so often, on average: what was hot once does not stay so.
-const AGE: u32 = 4;
 
 /// What has to go is the least popular of so many, which is nearly the least popular of all (as in Redis).
 const SAMPLE: usize = 4;
@@ -18,14 +16,6 @@ pub(super) struct Books {
     held: Vec<Held>,
     pub(super) bytes: usize,
     room: usize,
-    /// How often each block that is not here was asked for of late. Blocks that share a counter share its count: it is an
-    /// estimate.
-    counters: Box<[u8]>,
-    /// What was asked for last and was not here, and how often in a row.
-    last: Option<Key>,
-    in_a_row: u8,
-    /// Until the counters are halved next.
-    left: u32,
     /// Which of those held is looked at next for what has to go. It goes round.
     hand: usize,
 }
@@ -39,59 +29,18 @@ struct Held {
 
 impl Books {
     pub(super) fn new(room: usize) -> Self {
-        // Four for each page that it could hold.
-        let counters = (room / 1024).clamp(256, 1 << 20);
-        Books {
-            held: Vec::new(),
-            bytes: 0,
-            room,
-            counters: vec![0; counters].into(),
-            last: None,
-            in_a_row: 0,
-            left: AGE * counters as u32,
-            hand: 0,
-        }
-    }
-
-    fn counter(&mut self, key: Key) -> &mut u8 {
-        let place = key.second_hash().among(self.counters.len());
-        &mut self.counters[place]
-    }
-
-    /// Counts that a block was asked for that is not here; whether it is worth loading.
-    pub(super) fn ask(&mut self, key: Key) -> bool {
-        self.count(key) >= WORTH && self.admits(key)
-    }
-
-    /// Asking many times in a row makes a block worth loading where there is room, but no more popular: a scan, record by
-    /// record, must not push out what is asked for all the time.
-    fn count(&mut self, key: Key) -> u8 {
-        if self.last == Some(key) {
-            self.in_a_row = self.in_a_row.saturating_add(1);
-            return self.in_a_row;
-        }
-        (self.last, self.in_a_row) = (Some(key), 1);
-        self.left -= 1;
-        if self.left == 0 {
-            self.left = AGE * self.counters.len() as u32;
-            self.counters.iter_mut().for_each(|counter| *counter /= 2);
-            self.held.iter().for_each(Held::halve_count);
-        }
-        let counter = self.counter(key);
-        *counter = counter.saturating_add(1);
-        *counter
+        Books { held: Vec::new(), bytes: 0, room, hand: 0 }
     }
 
     fn fits(&self, key: Key) -> bool {
         self.bytes + key.part.cost() <= self.room
     }
 
-    /// Whether there is room, or something that is asked for less often, byte for byte.
-    fn admits(&mut self, key: Key) -> bool {
+    /// Whether there is room for what was asked for so often, or something that is asked for less often, byte for byte.
+    pub(super) fn admits(&mut self, key: Key, count: u8) -> bool {
         if self.fits(key) {
             return true;
         }
-        let count = *self.counter(key);
         let Some(victim) = self.victim().filter(|_| key.part.cost() <= self.room) else { return false };
         let is_admitted = self.held[victim].is_outdone(count, key.part);
         if !is_admitted {
@@ -109,22 +58,27 @@ impl Books {
 
     /// Makes room for a block that is about to be put into its slot; says how often it was asked for, if it is worth what
     /// has to go for it.
-    pub(super) fn take(&mut self, shelf: &Arc<Shelf>, key: Key) -> Option<u8> {
-        if !self.admits(key) {
+    pub(super) fn take(&mut self, counts: &Counts, shelf: &Arc<Shelf>, key: Key) -> Option<u8> {
+        let count = counts.of(key);
+        if !self.admits(key, count) {
             return None;
         }
-        let count = *self.counter(key);
         while !self.fits(key) {
             let victim = self.victim().filter(|victim| self.held[*victim].is_outdone(count, key.part))?;
             let gone = self.held.swap_remove(victim);
             self.bytes -= gone.key.part.cost();
             // Should it be asked for again, it is not unknown.
-            *self.counter(gone.key) = gone.count();
+            counts.set(gone.key, gone.count());
             gone.forget();
         }
         self.bytes += key.part.cost();
         self.held.push(Held { shelf: shelf.clone(), key });
         Some(count)
+    }
+
+    /// What was hot once does not stay so.
+    pub(super) fn age(&self) {
+        self.held.iter().for_each(Held::halve_count);
     }
 
     /// Forgets all blocks.

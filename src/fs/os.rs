@@ -326,7 +326,8 @@ pub(super) fn cut_back(file: &fs::File, size_before: u64) {
 
 #[cfg(unix)]
 fn read_some_at(file: &fs::File, buf: &mut [u8], at: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buf, at)
+    // Not the C library's, which prepares for each call to be a point where the thread is cancelled.
+    Ok(rustix::io::pread(file, buf, at)?)
 }
 
 #[cfg(unix)]

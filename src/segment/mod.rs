@@ -28,7 +28,7 @@ use crate::sync::{ArcSwapOption, Mutex};
 
 pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};
-pub(crate) use files::{Descriptor, Files};
+pub(crate) use files::{Descriptors, Files};
 pub(crate) use read::{Copy, Found, Keep, Record, Take};
 pub(crate) use scan::{Scan, Scanned, Seen, Stop, Window};
 pub(crate) use sealed::{read_footer, read_summary, seal};
@@ -64,7 +64,7 @@ pub(crate) struct Segment {
     pub(crate) last_write_ms: AtomicU64,
     files: Arc<Files>,
     /// Its place among them.
-    descriptor: Arc<Descriptor>,
+    descriptors: Arc<Descriptors>,
     /// The descriptor it is or was written through: write-back errors are reported to it, so that it is kept until
     /// all is durable.
     own: ArcSwapOption<Arc<dyn File>>,
@@ -125,7 +125,7 @@ impl Segment {
             prepared: AtomicU64::new(0),
             last_write_ms,
             files,
-            descriptor: Arc::new(Descriptor::new()),
+            descriptors: Arc::default(),
             synced: Mutex::new(if own.is_none() { Synced::Complete } else { Synced::Open }),
             own: ArcSwapOption::new(own.map(Arc::new)),
             region: ArcSwapOption::empty(),
@@ -165,16 +165,16 @@ impl Segment {
     /// What `read` makes of the open file, which nothing else has to be changed for.
     #[inline]
     fn with_open<T>(&self, read: impl FnOnce(&Arc<dyn File>) -> Result<T>) -> Result<T> {
-        if let Some(file) = &*self.descriptor.get() {
+        if let Some(file) = &*self.files.get(&self.descriptors) {
             return read(file);
         }
         if let Some(own) = &*self.own.load() {
             return read(own);
         }
-        let file = self.files.open(&self.descriptor, &self.path)?;
+        let file = self.files.open(&self.descriptors, &self.path)?;
         if self.is_retired() {
-            // Retired meanwhile: its descriptor is not to keep the space of a removed file.
-            self.files.forget(&self.descriptor);
+            // Retired meanwhile: its descriptors are not to keep the space of a removed file.
+            self.files.forget(&self.descriptors);
         }
         read(&file)
     }
@@ -213,7 +213,7 @@ impl Segment {
         Ok(true)
     }
 
-    /// Gives the descriptor back to the bounded set; the segment is durable to its end.
+    /// Gives the descriptors back to the bounded set; the segment is durable to its end.
     pub(crate) fn release_file(&self) {
         self.own.store(None);
         self.drop_region();
@@ -226,7 +226,7 @@ impl Segment {
     /// Readers that come later see that the segment is gone.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        self.files.forget(&self.descriptor);
+        self.files.forget(&self.descriptors);
         self.release_file();
     }
 }
