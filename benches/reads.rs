@@ -57,7 +57,7 @@ fn together(threads: u64, iters: u64, call: impl Fn(&mut Draws) + Sync) -> Durat
             let call = &call;
             scope.spawn(move || {
                 let mut draws = Draws(thread * 0x9e37_79b9_7f4a_7c15);
-                (0..iters / threads).for_each(|_| call(&mut draws));
+                (0..iters.div_ceil(threads)).for_each(|_| call(&mut draws));
             });
         }
     });

@@ -6,8 +6,8 @@
 //!   (Karlin et al., Competitive snoopy caching, 1988).
 //! * A full cache takes a block only if it was asked for more often, byte for byte, than what it would push out (after
 //!   TinyLFU; Einziger et al., 2017). So neither a scan nor reads all over a log that is much larger push out what is hot.
-//! * A hit takes no lock: blocks stand in slots of their own on the shelf of their segment. Of misses one in six looks into
-//!   the books, behind their lock, for whether there is something less popular; the others only count.
+//! * A hit takes no lock: blocks stand in slots of their own on the shelf of their segment. Of misses of a block one in six
+//!   looks into the books, behind their lock, for whether there is something less popular; the others only count.
 
 mod books;
 mod counts;
@@ -28,7 +28,7 @@ const WORTH: u8 = 6;
 
 /// A shard has room for a good number of blocks.
 const SHARD_BYTES: u64 = 1 << 20;
-const SHARDS: u64 = 16;
+const SHARDS: usize = 16;
 
 /// What a block costs beside its bytes: its slot, which its neighbours may leave alone, and its place in the books.
 const OVERHEAD_BYTES: usize = 128;
@@ -120,7 +120,10 @@ struct Shard {
 struct Lookups {
     hits: AtomicU64,
     misses: AtomicU64,
-    row: Row,
+    /// Misses, those in a row taken as one.
+    asked: AtomicU64,
+    /// One for each shard: who looks here and there by turns may still ask in a row in both places.
+    rows: [Row; SHARDS],
 }
 
 /// What the cache did and holds.
@@ -134,7 +137,7 @@ pub(crate) struct CacheStats {
 impl Cache {
     /// A cache of at most `bytes`, 0 for none.
     pub(crate) fn new(bytes: u64) -> Self {
-        let shards = 1 << (bytes / SHARD_BYTES).clamp(1, SHARDS).ilog2();
+        let shards = 1 << (bytes / SHARD_BYTES).clamp(1, SHARDS as u64).ilog2();
         let room = usize::try_from(bytes / shards).unwrap_or(usize::MAX);
         Cache {
             shards: (0..shards)
@@ -187,14 +190,22 @@ impl Cache {
             return false;
         }
         let lookups = self.lookups();
-        let misses = lookups.misses.fetch_add(1, Ordering::Relaxed) + 1;
-        let shard = self.shard(key);
-        // One shard each time, so that all of them take as long as their counters live.
-        if misses.is_multiple_of(shard.counts.lifetime()) {
-            self.age();
-        }
-        let count = lookups.row.up(key).unwrap_or_else(|| shard.counts.up(key));
-        count.is_multiple_of(WORTH) && shard.books.lock().admits(key, shard.counts.of(key))
+        lookups.misses.fetch_add(1, Ordering::Relaxed);
+        let number = self.shard_number(key);
+        let shard = &self.shards[number];
+        let count = lookups.rows[number].up(key).unwrap_or_else(|| {
+            let asked = lookups.asked.load(Ordering::Relaxed) + 1;
+            lookups.asked.store(asked, Ordering::Relaxed);
+            // One shard each time, so that all of them take as long as their counters live.
+            if asked.is_multiple_of(shard.counts.lifetime()) {
+                self.age();
+            }
+            shard.counts.up(key)
+        });
+        // A page is read in any case.
+        matches!(key.part, Part::Block(_))
+            && count.is_multiple_of(WORTH)
+            && shard.books.lock().admits(key, shard.counts.of(key))
     }
 
     #[cold]
@@ -253,7 +264,11 @@ impl Cache {
     }
 
     fn shard(&self, key: Key) -> &Shard {
-        &self.shards[key.hash().among(self.shards.len())]
+        &self.shards[self.shard_number(key)]
+    }
+
+    fn shard_number(&self, key: Key) -> usize {
+        key.hash().among(self.shards.len())
     }
 
     /// Where this thread counts.
@@ -352,6 +367,52 @@ mod tests {
         };
         assert_eq!(wanted(7, None), [6, 12, 18]);
         assert_eq!(wanted(8, Some(9)), [6, 12, 18]);
+    }
+
+    /// Asks for each of these blocks as often as for its records, and loads it as reads do.
+    fn scan(cache: &Cache, shelf: &Arc<Shelf>, blocks: &[u32]) {
+        for number in (0..200).flat_map(|_| blocks) {
+            if let Lookup::Wanted = cache.block(shelf, *number, |_, _| ()) {
+                cache.put_block(shelf, *number, &block());
+            }
+        }
+    }
+
+    #[test]
+    fn a_scan_by_single_reads_leaves_what_is_hot() {
+        let shelf = Arc::new(Shelf::new(1));
+        let cache = full(&shelf);
+        (0..60).for_each(|_| (0..10).for_each(|number| assert!(found(&cache, &shelf, number))));
+        (100..300).for_each(|number| scan(&cache, &shelf, &[number]));
+        assert!((0..10).all(|number| found(&cache, &shelf, number)));
+    }
+
+    /// One thread goes through two parts of a log by turns.
+    #[test]
+    fn two_scans_in_two_shards_leave_what_is_hot() {
+        let (cache, shelf) = (Cache::new(2 << 20), Arc::new(Shelf::new(1)));
+        let shard_of = |number: &u32| cache.shard_number(Key { segment_id: 1, part: Part::Block(*number) });
+        (0..100).for_each(|number| cache.put_block(&shelf, number, &block()));
+        let hot: Vec<u32> = (0..100).filter(|number| found(&cache, &shelf, *number)).collect();
+        (0..60).for_each(|_| hot.iter().for_each(|number| assert!(found(&cache, &shelf, *number))));
+        let in_shard = |shard| (1_000..).filter(move |number| shard_of(number) == shard);
+        in_shard(0).zip(in_shard(1)).take(50).for_each(|(a, b)| scan(&cache, &shelf, &[a, b]));
+        assert!(hot.iter().all(|number| found(&cache, &shelf, *number)));
+    }
+
+    #[test]
+    fn all_shards_forget_by_turns_how_often_they_were_asked() {
+        let (cache, shelf) = (Cache::new(2 << 20), Arc::new(Shelf::new(1)));
+        let key = |number| Key { segment_id: 1, part: Part::Block(number) };
+        let in_shard = |shard, nth| (0..).filter(|number| cache.shard_number(key(*number)) == shard).nth(nth).unwrap();
+        // By turns, so that none of them is asked for in a row.
+        let [firsts, seconds] = [0, 1].map(|nth| [0, 1].map(|shard| in_shard(shard, nth)));
+        (0..5).for_each(|_| firsts.iter().chain(&seconds).for_each(|number| assert!(!found(&cache, &shelf, *number))));
+        let counts = || firsts.map(|number| cache.shard(key(number)).counts.of(key(number)));
+        assert_eq!(counts(), [5, 5]);
+        cache.age();
+        cache.age();
+        assert_eq!(counts(), [2, 2]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Counters that the parts of a store keep, and the snapshot of them that callers get.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::histogram::{Histogram, Sizes, Times};
 use crate::position::Position;
-use crate::sync::Instant;
+use crate::sync::{Instant, thread_number};
 
 /// What a store has done since it was opened, and what it holds.
 ///
@@ -104,11 +104,7 @@ pub(crate) const STRIPES: usize = 16;
 /// Where this thread counts.
 #[inline]
 pub(crate) fn stripe() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    std::thread_local! {
-        static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
-    }
-    STRIPE.with(|stripe| *stripe)
+    thread_number() % STRIPES
 }
 
 /// One read in so many is timed: two readings of the clock are a tenth of what a read of the page cache takes.

@@ -51,7 +51,7 @@ impl Counts {
     }
 }
 
-/// What was asked for last by one thread, or by several that share this, and how often in a row.
+/// What was asked for last in a shard by one thread, or by several that share this, and how often in a row.
 ///
 /// Asking many times in a row makes a block worth loading where there is room, but no more popular: a scan, record by
 /// record, must not push out what is asked for all the time.

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::format::{HEADER_BYTES, HeadStamp, Header};
 use crate::fs::{File, Region};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{ArcSwapOption, Mutex};
+use crate::sync::{ArcSwapOption, Mutex, thread_number};
 
 pub(crate) use active::Active;
 pub(crate) use ahead::{Ahead, Toward};
@@ -165,13 +165,14 @@ impl Segment {
     /// What `read` makes of the open file, which nothing else has to be changed for.
     #[inline]
     fn with_open<T>(&self, read: impl FnOnce(&Arc<dyn File>) -> Result<T>) -> Result<T> {
-        if let Some(file) = &*self.files.get(&self.descriptors) {
+        let thread = thread_number();
+        if let Some(file) = &*self.files.get(&self.descriptors, thread) {
             return read(file);
         }
         if let Some(own) = &*self.own.load() {
             return read(own);
         }
-        let file = self.files.open(&self.descriptors, &self.path)?;
+        let file = self.files.open(&self.descriptors, thread, &self.path)?;
         if self.is_retired() {
             // Retired meanwhile: its descriptors are not to keep the space of a removed file.
             self.files.forget(&self.descriptors);

@@ -1,5 +1,5 @@
 //! What threads meet at: parking_lot's, arc-swap's, event-listener's and the standard library's primitives. Everything
-//! that threads of a store share takes its own from here, but for counts that nobody acts upon.
+//! that threads of a store share takes its own from here, but for counts from which nothing follows but what is kept in memory.
 //!
 //! Under `--cfg casklog_loom` they are those of the model checker loom (`modelled`), for models of single protocols; under
 //! `--cfg casklog_shuttle` those of shuttle (`scheduled`), which runs whole stores under schedules drawn by chance. Both
@@ -9,7 +9,7 @@
 //! takes nothing for ordered by them. The same goes under loom for `DashMap` and `Event`.
 
 #[cfg(casklog_loom)]
-mod modelled;
+pub(crate) mod modelled;
 #[cfg(casklog_shuttle)]
 mod scheduled;
 
@@ -19,7 +19,7 @@ pub(crate) use {
     dashmap::DashMap,
     event_listener::{Event, EventListener, Listener},
     parking_lot::{Condvar, Mutex, MutexGuard, RwLock},
-    real::{in_parallel, yield_until, zeros},
+    real::{in_parallel, thread_number, yield_until, zeros},
     std::{sync::atomic, thread, thread_local, time::Instant},
 };
 
@@ -28,7 +28,9 @@ pub(crate) use {
     dashmap::DashMap,
     event_listener::{Event, EventListener, Listener},
     loom::{sync::atomic, thread_local},
-    modelled::{ArcSwap, ArcSwapOption, Condvar, Guard, Mutex, MutexGuard, RwLock, thread, yield_until, zeros},
+    modelled::{
+        ArcSwap, ArcSwapOption, Condvar, Guard, Mutex, MutexGuard, RwLock, thread, thread_number, yield_until, zeros,
+    },
     std::time::Instant,
 };
 
@@ -36,7 +38,7 @@ pub(crate) use {
 pub(crate) use {
     scheduled::{
         ArcSwap, ArcSwapOption, Condvar, DashMap, Event, EventListener, Guard, Instant, Listener, Mutex, MutexGuard,
-        RwLock, thread, yield_until, zeros,
+        RwLock, thread, thread_number, yield_until, zeros,
     },
     shuttle::{sync::atomic, thread_local},
 };
@@ -52,6 +54,16 @@ mod real {
     use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
+
+    /// A number of this thread's own, from 0 on.
+    #[inline]
+    pub(crate) fn thread_number() -> usize {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        std::thread_local! {
+            static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        NUMBER.with(|number| *number)
+    }
 
     /// What `each` comes to for `0..count`, in this order, on so many threads at most, the caller's among them. With fewer
     /// where the system has no more.

@@ -3,12 +3,22 @@
 //! The checker has no `ArcSwap`: a stand-in promises what that one does, that who loads a value sees all that was done
 //! before it was stored, and no more; a load may give an older value where nothing says otherwise.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+loom::thread_local! {
+    /// 0 unless a model says otherwise.
+    pub(crate) static NUMBER: Cell<usize> = Cell::new(0);
+}
+
+pub(crate) fn thread_number() -> usize {
+    NUMBER.with(Cell::get)
+}
 
 const ENDED: &str = "a model that panics has ended";
 

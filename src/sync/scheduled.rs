@@ -55,6 +55,10 @@ pub(crate) mod thread {
     }
 }
 
+pub(crate) fn thread_number() -> usize {
+    shuttle::thread::current().id().into()
+}
+
 /// Memory that is zero.
 pub(crate) fn zeros(count: usize) -> Box<[AtomicU32]> {
     (0..count).map(|_| AtomicU32::new(0)).collect()
