@@ -56,7 +56,7 @@ fn together(threads: u64, iters: u64, call: impl Fn(&mut Draws) + Sync) -> Durat
         for thread in 1..=threads {
             let call = &call;
             scope.spawn(move || {
-                let mut draws = Draws(thread * 0x9e37_79b9_7f4a_7c15);
+                let mut draws = Draws(thread.wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 (0..iters.div_ceil(threads)).for_each(|_| call(&mut draws));
             });
         }
