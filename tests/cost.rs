@@ -52,6 +52,30 @@ fn a_lone_durable_writer_syncs_once_a_write() {
     }
 }
 
+/// The kernel counts the reads of a descriptor in one place, for which threads would wait.
+#[test]
+fn threads_that_read_have_up_to_four_descriptors_of_a_segment_and_one_where_there_is_no_room() {
+    let open_after_reads = |max_open_files| {
+        let sim = SimFs::new();
+        let store = on(&sim).cache_bytes(0).max_open_files(max_open_files).open().unwrap();
+        let first = store.append("k", &1).unwrap().index;
+        store.rotate().unwrap();
+        store.append("k", &2).unwrap();
+        store.close().unwrap();
+        let store = on(&sim).cache_bytes(0).max_open_files(max_open_files).open().unwrap();
+        let before = sim.open_files();
+        for _ in 0..64 {
+            std::thread::scope(|scope| _ = scope.spawn(|| store.get(first).unwrap().unwrap()));
+        }
+        let after = sim.open_files();
+        store.close().unwrap();
+        assert_eq!(sim.open_files(), 0);
+        after - before
+    };
+    assert_eq!(open_after_reads(256), 4);
+    assert_eq!(open_after_reads(1), 1);
+}
+
 #[test]
 fn a_write_that_asks_for_no_sync_causes_none() {
     let sim = SimFs::new();
