@@ -34,6 +34,7 @@ use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};
 pub(crate) use group::{Group, Op, Single, Value};
+pub(crate) use rotate::FAST;
 pub(crate) use view::{Foreign, View};
 
 /// Rotated segments that may wait to be sealed before the writer waits for them.
@@ -83,6 +84,8 @@ pub(crate) struct Writer {
     pub(crate) is_closed: bool,
     /// The keeper sleeps without a time-out.
     pub(crate) keeper_rests: bool,
+    /// The segment before the active one was filled within [`FAST`], and there was no pause since.
+    pub(crate) hurries: bool,
     /// When the active segment was begun, as far as this process knows.
     pub(crate) begun: Instant,
     /// Syncs that callers asked for since the active segment was begun.
@@ -107,6 +110,8 @@ pub(crate) struct Wishes {
     pub(crate) room: Option<u64>,
     /// The prepared end of the spare raised to this: its head stamp is larger than it has room for.
     pub(crate) spare_room: Option<u64>,
+    /// All segments up to this one sealed, without delay: somebody waits for it.
+    pub(crate) sealed: u32,
     /// A look at which segments may go.
     pub(crate) retention: bool,
 }
@@ -279,6 +284,7 @@ impl Writer {
             scratch: Scratch::default(),
             is_closed: false,
             keeper_rests: false,
+            hurries: false,
             begun: Instant::now(),
             syncs_asked: 0,
         }

@@ -18,7 +18,7 @@ use super::{Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer
 const LONG_BYTES: u64 = 32 << 10;
 
 /// A segment that was filled sooner than this is followed by one that is.
-const FAST: Duration = Duration::from_secs(1);
+pub(crate) const FAST: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Moves on to the spare segment; asks for one and returns false where there is none.
@@ -72,7 +72,8 @@ impl Log {
             tracing::debug!(from, to, "rotated");
             self.events.note(|| Event::Rotated { from, to });
             // There would be no time to make the next one ready while the second half of this one is filled.
-            writer.wishes.spare = self.options.background && writer.begun.elapsed() < FAST;
+            writer.hurries = self.options.background && writer.begun.elapsed() < FAST;
+            writer.wishes.spare = writer.hurries;
             if !writer.keeper_rests {
                 old.segment.last_write_ms.store(self.dir.now_ms(), Ordering::Relaxed);
             }

@@ -183,6 +183,7 @@ impl Shared {
     fn refuse_writes(&self) {
         let mut writer = self.log.writer.lock();
         writer.is_closed = true;
+        writer.hurries = false;
         (writer.wishes.spare, writer.wishes.spare_room, writer.wishes.room) = (false, None, None);
         self.log.wish.notify_all();
         self.log.done.notify_all();

@@ -366,6 +366,7 @@ impl Store {
                 log.try_rotate(&mut writer)?;
                 false
             } else {
+                writer.wishes.sealed = writer.wishes.sealed.max(old);
                 !writer.rotated.iter().any(|rotated| rotated.segment.number <= old)
             };
             if is_done {

@@ -1,0 +1,132 @@
+//! Room: space in the active segment, and the next segment.
+
+use crate::error::{Error, Result};
+use crate::format::Header;
+use crate::fs::{Access, Placement};
+use crate::log::{Dir, Preparation, PrepareError, Spare, Writer};
+use crate::segment::{Window, read_header};
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
+
+use super::Keeper;
+
+/// The first page of a spare holds its header, and is warm.
+const WARM_FROM: u64 = 4096;
+
+impl Keeper {
+    /// Makes room in the active segment up to `end`.
+    pub(super) fn raise(&self, writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
+        let Some(active) = &writer.active else { return Ok(true) };
+        let (segment, region) = (active.segment.clone(), active.region.clone());
+        let is_warmed = !self.log.places_long(&writer);
+        drop(writer);
+        let prepared = segment.prepared.load(Ordering::Acquire);
+        if end <= prepared {
+            return Ok(true);
+        }
+        match region.prepare(prepared, end) {
+            Ok(()) => {
+                if is_warmed {
+                    region.warm(prepared, end);
+                }
+                segment.prepared.store(end, Ordering::Release);
+            }
+            Err(e) => {
+                let error = Error::io_or_full("make room in", &segment.path, e);
+                tracing::warn!(%error, "no room in the active segment");
+                self.log.writer.lock().failed = Some(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes room in the spare up to `end`.
+    pub(super) fn raise_spare(&self, writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
+        let Some(spare) = &writer.spare else { return Ok(true) };
+        let (number, prepared, region) = (spare.header.number, spare.prepared, spare.region.clone());
+        drop(writer);
+        let made = if end > prepared { region.prepare(prepared, end) } else { Ok(()) };
+        let mut writer = self.log.writer.lock();
+        match (made, &mut writer.spare) {
+            (Ok(()), Some(spare)) if spare.header.number == number => spare.prepared = prepared.max(end),
+            (Ok(()), _) => {}
+            (Err(e), _) => {
+                let path = self.log.dir.segment_path(number);
+                writer.failed = Some(Error::io_or_full("make room in", &path, e));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes the next segment ready, or takes the one that open found.
+    pub(super) fn make_spare(&self, mut writer: MutexGuard<'_, Writer>) -> Result<bool> {
+        let (how, is_warmed) = (self.log.preparation(&writer), !self.log.places_long(&writer));
+        let found = writer.found_spare.take();
+        drop(writer);
+        let taken = found.map(|header| take_spare(&self.log.dir, header, how)).transpose()?.flatten();
+        let made = match taken {
+            Some(spare) => Ok(spare),
+            None => self
+                .log
+                .next_header()
+                .map_err(PrepareError::Room)
+                .and_then(|h| self.log.dir.prepare(h, how))
+                .and_then(|spare| self.drop_unusable(found).map(|()| spare).map_err(PrepareError::Fatal)),
+        };
+        if let Ok(spare) = &made
+            && is_warmed
+        {
+            // Behind the sync of its header, which would write all these pages; that header stays as it is.
+            spare.region.warm(WARM_FROM, how.bytes);
+        }
+        let mut writer = self.log.writer.lock();
+        writer.wishes.spare = false;
+        match made {
+            Ok(spare) => writer.spare = Some(spare),
+            Err(PrepareError::Room(error)) => {
+                tracing::warn!(%error, "cannot prepare a segment");
+                writer.failed = Some(error);
+            }
+            Err(PrepareError::Fatal(error)) => {
+                drop(writer);
+                return Err(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes the spare that open found and that turned out to be none, after a younger one was made: in the chain of
+    /// segments it would be a stray for ever. Both slots of the manifest must name the younger one only first, else it would
+    /// be missed.
+    fn drop_unusable(&self, found: Option<Header>) -> Result<()> {
+        let Some(header) = found else { return Ok(()) };
+        self.log.dir.update_manifest_twice(|manifest| manifest.before = 0)?;
+        self.log.dir.unlink([header.number])
+    }
+}
+
+/// A spare that open found, if it is what a spare must be: its header, and zeros. `None` where it is not; then its
+/// file stays until the next open removes it.
+fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spare>> {
+    let path = dir.segment_path(header.number);
+    let Ok(file) = dir.fs.open(&path, Access::Write) else {
+        return Ok(None);
+    };
+    let is_same = read_header(&*file, &path)? == Ok(header);
+    let mut window = Window::new(file.clone(), &path)?;
+    if !is_same || window.nonzero(crate::segment::DATA_START.into())?.is_some() {
+        return Ok(None);
+    }
+    let size = window.size();
+    let capacity = how.capacity.max(size);
+    let region = file.clone().region(how.placement, capacity).map_err(|e| Error::io("map", &path, e))?;
+    // It may have lost its size in a crash, or have been made for a store that prepares nothing.
+    let end = size.max(how.bytes);
+    let made = match how.placement {
+        Placement::Mapped => region.prepare(0, end),
+        Placement::ZeroFilled if end > size => region.prepare(size, end),
+        Placement::ZeroFilled | Placement::Growing => Ok(()),
+    };
+    let prepared = if how.placement == Placement::Growing { capacity } else { end };
+    Ok(made.ok().map(|()| Spare { header, path, file, region, prepared }))
+}
