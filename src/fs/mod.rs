@@ -19,7 +19,13 @@ mod reflink;
 #[cfg(feature = "testing")]
 pub mod sim;
 
+#[cfg(target_os = "linux")]
+pub(crate) use mapped::prefetch;
 pub use os::OsFs;
+
+/// Where files are not mapped, there is nothing to ask for.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn prefetch(_bytes: &[u8], _length: usize) {}
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use bytes::{Bytes, BytesMut};
 use crate::error::{Error, Result};
 use crate::format::{Bad, Kind, read_whole};
 
+use crate::fs::prefetch;
+
 use super::Segment;
 use super::read::Record;
 
@@ -16,6 +18,10 @@ const FIRST_BYTES: usize = 4 << 10;
 /// The largest window: it stays in the second-level cache of the processor, and one system call reads thousands of small
 /// records.
 const MOST_BYTES: usize = 256 << 10;
+
+/// How far behind an entry the processor is asked for what follows: the time that the entries in between take is that of a
+/// read from memory. Half as much and twice as much bring less.
+const SOON_BYTES: usize = 2 << 10;
 
 /// Where the next record is likely to stand, before the first one was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +70,11 @@ impl Ahead {
         let from = offset.checked_sub(self.start)? as usize;
         let rest = self.bytes.get(from..)?;
         let whole = read_whole(self.segment.header.checksum, rest, offset, self.segment.log_number_at(offset))?;
+        if self.is_mapped {
+            // What was read into a window is in the cache of the processor. Of a mapping, the processor follows by itself
+            // no further than to the end of a page.
+            prefetch(rest.get(SOON_BYTES..).unwrap_or_default(), whole.payload.len().min(SOON_BYTES));
+        }
         (whole.record.kind == Kind::Entry).then_some(whole.payload)
     }
 
