@@ -122,12 +122,20 @@ impl Framer {
         }
         out.extend_from_slice(bytes.get(run).unwrap_or_default());
         let framed = out.get_mut(base..).unwrap_or_default();
-        for ((record, payload), start) in records.zip(&*starts) {
+        for ((record, payload), start) in records.clone().zip(&*starts) {
             let from = (start - first) as usize;
             if self.fits(*start, payload.len())
                 && let Some(fragment) = framed.get_mut(from..from + header + payload.len())
             {
-                self.frame_in_place(fragment, *start, record);
+                self.head(fragment, record);
+            }
+        }
+        for ((_, payload), start) in records.zip(&*starts) {
+            let from = (start - first) as usize;
+            if self.fits(*start, payload.len())
+                && let Some(fragment) = framed.get_mut(from..from + header + payload.len())
+            {
+                self.seal(fragment, *start);
             }
         }
     }
@@ -196,10 +204,16 @@ impl Framer {
     /// Makes a record that [fits](Framer::fits) at `at` of `bytes`: room for a fragment header, and its payload.
     #[inline]
     pub fn frame_in_place(&self, bytes: &mut [u8], at: u32, record: RecordType) {
+        self.head(bytes, record);
+        self.seal(bytes, at);
+    }
+
+    /// Fills in what the only fragment of a record says of itself, but for its checksum.
+    #[inline]
+    fn head(&self, bytes: &mut [u8], record: RecordType) {
         let payload_bytes = bytes.len().saturating_sub(self.checksum.fragment_header_bytes());
         if let Some(fields) = bytes.get_mut(self.checksum.sum_bytes()..).and_then(|rest| rest.first_chunk_mut()) {
             *fields = self.fields(record.code(Part::Full), payload_bytes);
-            self.seal(bytes, at);
         }
     }
 
