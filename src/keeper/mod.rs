@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::commit::Commits;
 use crate::error::{Error, Result};
-use crate::log::{FAST, Log, ROTATED_MAX, Writer};
+use crate::log::{FAST, Log, ROTATED_MAX, WARM_STEP, Writer};
 use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -105,7 +105,8 @@ impl Keeper {
 
     fn step_with(&self, clock: &mut Clock) -> Result<bool> {
         let mut writer = self.log.writer.lock();
-        if let Some(end) = writer.wishes.room.take() {
+        let is_far_ahead = writer.active.as_ref().is_some_and(|active| active.room() > WARM_STEP);
+        if let Some(end) = writer.wishes.room.take_if(|_| !is_far_ahead) {
             return self.raise(writer, end);
         }
         if let Some(end) = writer.wishes.spare_room.take() {
@@ -113,6 +114,9 @@ impl Keeper {
         }
         if writer.wishes.spare {
             return self.make_spare(writer);
+        }
+        if let Some(end) = writer.wishes.room.take() {
+            return self.raise(writer, end);
         }
         let is_behind = writer.is_sealing_due();
         // Who writes without a pause always leaves something to seal, and must not keep the disk for ever.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::fs::{Access, Placement};
-use crate::log::{Dir, Preparation, PrepareError, Spare, Writer};
+use crate::log::{Dir, Preparation, PrepareError, Spare, WARM_STEP, Writer};
 use crate::segment::{Window, read_header};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use super::Keeper;
 const WARM_FROM: u64 = 4096;
 
 impl Keeper {
-    /// Makes room in the active segment up to `end`.
+    /// Makes room in the active segment up to `end`, or a part of it: the writer need not wait for all.
     pub(super) fn raise(&self, writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
         let Some(active) = &writer.active else { return Ok(true) };
         let (segment, region) = (active.segment.clone(), active.region.clone());
@@ -24,12 +24,18 @@ impl Keeper {
         if end <= prepared {
             return Ok(true);
         }
-        match region.prepare(prepared, end) {
+        let stop = if is_warmed { end.min(prepared + WARM_STEP) } else { end };
+        match region.prepare(prepared, stop) {
             Ok(()) => {
                 if is_warmed {
-                    region.warm(prepared, end);
+                    region.warm(prepared, stop);
                 }
-                segment.prepared.store(end, Ordering::Release);
+                segment.prepared.store(stop, Ordering::Release);
+                let mut writer = self.log.writer.lock();
+                let goes_on = writer.active.as_ref().is_some_and(|active| active.segment.number == segment.number);
+                if stop < end && goes_on && !writer.is_closed {
+                    writer.wishes.room = writer.wishes.room.max(Some(end));
+                }
             }
             Err(e) => {
                 let error = Error::io_or_full("make room in", &segment.path, e);
@@ -77,7 +83,7 @@ impl Keeper {
             && is_warmed
         {
             // Behind the sync of its header, which would write all these pages; that header stays as it is.
-            spare.region.warm(WARM_FROM, how.bytes);
+            spare.region.warm(WARM_FROM, spare.prepared);
         }
         let mut writer = self.log.writer.lock();
         writer.wishes.spare = false;
@@ -127,6 +133,11 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
         Placement::ZeroFilled if end > size => region.prepare(size, end),
         Placement::ZeroFilled | Placement::Growing => Ok(()),
     };
-    let prepared = if how.placement == Placement::Growing { capacity } else { end };
+    let prepared = match how.placement {
+        // As much as is warmed now.
+        Placement::Mapped => how.bytes,
+        Placement::ZeroFilled => end,
+        Placement::Growing => capacity,
+    };
     Ok(made.ok().map(|()| Spare { header, path, file, region, prepared }))
 }

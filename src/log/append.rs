@@ -9,7 +9,7 @@ use crate::segment::Active;
 use crate::sync::{Instant, MutexGuard};
 
 use super::group::Item;
-use super::{Group, Log, OVERHEAD_BYTES, Op, Scratch, Single, Wait, Writer};
+use super::{Group, Log, OVERHEAD_BYTES, Op, Scratch, Single, WARM_STEP, Wait, Writer};
 
 /// Where the segment ends, with what may have to be placed before a write.
 fn end_behind_overhead(active: &Active) -> u64 {
@@ -242,7 +242,7 @@ impl Log {
         let half_full = end >= segment_bytes / 2
             || (self.options.segment_entries).is_some_and(|most| writer.contents.tmp.len() as u64 >= most.div_ceil(2));
         if end >= prepared / 2 && prepared < segment_bytes && writer.wishes.room.is_none() {
-            self.want_room(writer, (2 * prepared).min(segment_bytes));
+            self.want_room(writer, (prepared + prepared.min(WARM_STEP)).min(segment_bytes));
         }
         if half_full && writer.spare.is_none() && !writer.wishes.spare {
             self.want_spare(writer);

@@ -43,6 +43,9 @@ pub(crate) const ROTATED_MAX: usize = 8;
 /// Space is made ready in steps no smaller than this, unless segments are smaller.
 pub(crate) const PREPARED_STEP: u64 = 1 << 20;
 
+/// Pages are warmed in steps no larger than this: a writer that waits for room, waits for two milliseconds.
+pub(crate) const WARM_STEP: u64 = 8 << 20;
+
 /// Room for a watermark and a resume record before a group.
 const OVERHEAD_BYTES: u64 = 128;
 

@@ -7,11 +7,14 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::format::{Framer, HeadStamp, Header, Kind, RecordType};
+use crate::fs::Placement;
 use crate::position::SEGMENT_NUMBER_MAX;
 use crate::segment::{Active, DATA_START, Segment};
 use crate::sync::Instant;
 
-use super::{Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, Writer, draw_log_id, draw_log_number};
+use super::{
+    Log, PREPARED_STEP, Preparation, ROTATED_MAX, Rotated, Spare, WARM_STEP, Writer, draw_log_id, draw_log_number,
+};
 
 /// Records that are longer on average are written through the file where pages are not warm, each with a system call, and
 /// not stored into a mapping.
@@ -74,6 +77,8 @@ impl Log {
             // There would be no time to make the next one ready while the second half of this one is filled.
             writer.hurries = self.options.background && writer.begun.elapsed() < FAST;
             writer.wishes.spare = writer.hurries;
+            // As much as the old one had, before it is missed.
+            writer.wishes.room = Some(old.segment.prepared.load(Ordering::Relaxed)).filter(|_| writer.hurries);
             if !writer.keeper_rests {
                 old.segment.last_write_ms.store(self.dir.now_ms(), Ordering::Relaxed);
             }
@@ -120,7 +125,11 @@ impl Log {
         // Callers who sync every few hundred KiB would wait for pages of zeros that were warmed, too.
         let syncs_often = active
             .is_some_and(|active| writer.syncs_asked > 8 && writer.syncs_asked * (256 << 10) > u64::from(active.end));
-        Preparation::new(&self.options, &*self.dir.fs, so_far, syncs_often)
+        let mut how = Preparation::new(&self.options, &*self.dir.fs, so_far, syncs_often);
+        if how.placement == Placement::Mapped && !self.places_long(writer) {
+            how.bytes = how.bytes.min(WARM_STEP);
+        }
+        how
     }
 
     /// Whether what the active segment holds came in pieces so long that warm pages would be of no use to them.

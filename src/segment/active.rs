@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::{Framer, Kind, Laid, RecordType, block_rest, encode_watermark};
 use crate::fs::Region;
 use crate::position::Position;
+use crate::sync::atomic::Ordering;
 
 use super::Segment;
 
@@ -103,6 +104,11 @@ impl Active {
     pub(crate) fn end_with_records(&mut self) -> Position {
         (self.records_end, self.has_records) = (self.end, true);
         Position::new(self.segment.number, self.end)
+    }
+
+    /// How much may still be placed.
+    pub(crate) fn room(&self) -> u64 {
+        self.segment.prepared.load(Ordering::Acquire).saturating_sub(self.end.into())
     }
 
     /// Where the frame would end.
