@@ -62,6 +62,12 @@ impl Parts {
         };
         Some(Parts { index: record.index, key: span(record.key), value: span(record.value) })
     }
+
+    /// Where they end.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> usize {
+        self.value.1 as usize
+    }
 }
 
 #[inline]

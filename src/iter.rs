@@ -119,12 +119,12 @@ impl Iter {
     fn take_near(&mut self, end: End) -> Option<(Position, Parts)> {
         let (first, last) = self.left?;
         let (cursor, index) = match end {
-            End::Front => (&self.front, first),
-            End::Back => (&self.back, last),
+            End::Front => (&mut self.front, first),
+            End::Back => (&mut self.back, last),
         };
         let near = cursor.near.as_ref().filter(|near| near.contains(index))?;
         let offset = near.offset(index)?;
-        let ahead = cursor.ahead.as_ref()?;
+        let ahead = cursor.ahead.as_mut()?;
         let (low, high) = self.snapshot.kept.bounds();
         if index < low || index > high || ahead.segment().is_retired() || self.view.is_closed() {
             return None;
@@ -133,6 +133,7 @@ impl Iter {
         if parts.index != index {
             return None;
         }
+        ahead.ask_behind(parts.end());
         let number = ahead.segment().number;
         // As `find` says of the next one.
         let is_known = |next: u64| {

@@ -151,6 +151,10 @@ impl Region for MappedRegion {
         Ok(())
     }
 
+    fn can_warm(&self) -> bool {
+        true
+    }
+
     fn warm(&self, from: u64, to: u64) {
         // A write brings pages in by many at once, and page faults one by one.
         for at in (from..to).step_by(ZEROS.len()) {
@@ -227,15 +231,13 @@ pub(super) fn map_whole(file: &File) -> io::Result<Bytes> {
     Ok(Bytes::from_owner(map))
 }
 
-/// Asks the processor to fetch the first `length` bytes, where it can be asked: they are read soon.
+/// Asks the processor, where it can be asked, to fetch what is read soon.
 #[inline(always)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-pub(crate) fn prefetch(bytes: &[u8], length: usize) {
+pub(crate) fn prefetch(_soon: &[u8]) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes[..length.min(bytes.len())].chunks(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in _soon.chunks(64) {
         // SAFETY: any address may be named.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
     }
 }
 
@@ -255,9 +257,7 @@ pub(super) fn start_write_back(file: &File, at: u64, length: u64) {
     unsafe extern "C" {
         fn sync_file_range(fd: i32, offset: i64, bytes: i64, flags: u32) -> i32;
     }
-    let (Ok(at), Ok(length)) = (i64::try_from(at), i64::try_from(length)) else {
-        return;
-    };
+    let Some((at, length)) = i64::try_from(at).ok().zip(i64::try_from(length).ok()) else { return };
     // SAFETY: the call takes no pointers, and the descriptor is open as long as `file` is borrowed.
     let _ = unsafe { sync_file_range(file.as_raw_fd(), at, length, SYNC_FILE_RANGE_WRITE) };
 }

@@ -25,7 +25,7 @@ pub use os::OsFs;
 
 /// Where files are not mapped, there is nothing to ask for.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn prefetch(_bytes: &[u8], _length: usize) {}
+pub(crate) fn prefetch(_soon: &[u8]) {}
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +142,10 @@ pub trait Region: Debug + Send + Sync {
     /// space that is prepared, and that nobody has placed anything into or does meanwhile. It makes the pages dirty, so that
     /// a sync has more to write. Best effort. Not worth it for long pieces of bytes, which fill pages by many at once.
     fn warm(&self, _from: u64, _to: u64) {}
+    /// Whether [`warm`](Region::warm) does anything.
+    fn can_warm(&self) -> bool {
+        false
+    }
     /// Puts `bytes` at `at`, within prepared space (or anywhere below the capacity where the placement is
     /// [`Placement::Growing`]). When it returns, the bytes survive the death of the process.
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()>;

@@ -90,8 +90,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes the most urgent step: room for the writer, then the next segment, then sealing, then retention, which does
-    /// not wait for ever.
+    /// Takes the most urgent step: room that the writer needs now or soon, then the next segment, then more room, then sealing,
+    /// then retention, which does not wait for ever.
     pub(crate) fn step(&self) -> Result<bool> {
         let mut clock = self.steps.lock();
         let healthy = self.log.latch.check();
@@ -106,7 +106,8 @@ impl Keeper {
     fn step_with(&self, clock: &mut Clock) -> Result<bool> {
         let mut writer = self.log.writer.lock();
         let is_far_ahead = writer.active.as_ref().is_some_and(|active| active.room() > WARM_STEP);
-        if let Some(end) = writer.wishes.room.take_if(|_| !is_far_ahead) {
+        let is_urgent = writer.wishes.room_now || !is_far_ahead;
+        if let Some(end) = writer.wishes.room.take_if(|_| is_urgent) {
             return self.raise(writer, end);
         }
         if let Some(end) = writer.wishes.spare_room.take() {

@@ -14,33 +14,40 @@ use super::Keeper;
 const WARM_FROM: u64 = 4096;
 
 impl Keeper {
-    /// Makes room in the active segment up to `end`, or a part of it: the writer need not wait for all.
-    pub(super) fn raise(&self, writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
+    /// Makes room in the active segment up to `end`: allocates all of it, or nothing, and warms a part, so that the writer need
+    /// not wait for the rest.
+    pub(super) fn raise(&self, mut writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
+        writer.wishes.room_now = false;
         let Some(active) = &writer.active else { return Ok(true) };
         let (segment, region) = (active.segment.clone(), active.region.clone());
-        let is_warmed = !self.log.places_long(&writer);
+        let is_warmed = region.can_warm() && !self.log.places_long(&writer);
         drop(writer);
         let prepared = segment.prepared.load(Ordering::Acquire);
         if end <= prepared {
             return Ok(true);
         }
         let stop = if is_warmed { end.min(prepared + WARM_STEP) } else { end };
-        match region.prepare(prepared, stop) {
+        let made = region.prepare(prepared, end);
+        if made.is_ok() && is_warmed {
+            region.warm(prepared, stop);
+        }
+        let mut writer = self.log.writer.lock();
+        match made {
             Ok(()) => {
-                if is_warmed {
-                    region.warm(prepared, stop);
-                }
                 segment.prepared.store(stop, Ordering::Release);
-                let mut writer = self.log.writer.lock();
-                let goes_on = writer.active.as_ref().is_some_and(|active| active.segment.number == segment.number);
-                if stop < end && goes_on && !writer.is_closed {
+                let is_active = writer.active.as_ref().is_some_and(|active| active.segment.number == segment.number);
+                if stop < end && is_active && !writer.is_closed {
                     writer.wishes.room = writer.wishes.room.max(Some(end));
                 }
             }
             Err(e) => {
                 let error = Error::io_or_full("make room in", &segment.path, e);
+                if gives_space_back(&writer, &error) {
+                    writer.wishes.room = writer.wishes.room.max(Some(end));
+                    return self.seal_oldest(writer);
+                }
                 tracing::warn!(%error, "no room in the active segment");
-                self.log.writer.lock().failed = Some(error);
+                writer.failed = Some(error);
             }
         }
         Ok(true)
@@ -81,11 +88,17 @@ impl Keeper {
         };
         if let Ok(spare) = &made
             && is_warmed
+            && spare.region.can_warm()
         {
             // Behind the sync of its header, which would write all these pages; that header stays as it is.
             spare.region.warm(WARM_FROM, spare.prepared);
         }
         let mut writer = self.log.writer.lock();
+        if let Err(PrepareError::Room(error)) = &made
+            && gives_space_back(&writer, error)
+        {
+            return self.seal_oldest(writer);
+        }
         writer.wishes.spare = false;
         match made {
             Ok(spare) => writer.spare = Some(spare),
@@ -109,6 +122,11 @@ impl Keeper {
         self.log.dir.update_manifest_twice(|manifest| manifest.before = 0)?;
         self.log.dir.unlink([header.number])
     }
+}
+
+/// Whether sealing comes first, and then another attempt: it cuts what was made ready in a segment and not used.
+fn gives_space_back(writer: &Writer, error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. }) && !writer.rotated.is_empty()
 }
 
 /// A spare that open found, if it is what a spare must be: its header, and zeros. `None` where it is not; then its

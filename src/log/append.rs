@@ -131,6 +131,7 @@ impl Log {
         if end <= active.segment.prepared.load(Ordering::Acquire) {
             return Ok(true);
         }
+        writer.wishes.room_now = true;
         self.want_room(writer, end);
         Ok(false)
     }

@@ -87,7 +87,8 @@ pub(crate) struct Writer {
     pub(crate) is_closed: bool,
     /// The keeper sleeps without a time-out.
     pub(crate) keeper_rests: bool,
-    /// The segment before the active one was filled within [`FAST`], and there was no pause since.
+    /// The segment before the active one was filled within [`FAST`], and the writer neither paused since nor took longer for
+    /// this one.
     pub(crate) hurries: bool,
     /// When the active segment was begun, as far as this process knows.
     pub(crate) begun: Instant,
@@ -111,6 +112,8 @@ pub(crate) struct Wishes {
     pub(crate) spare: bool,
     /// The prepared end of the active segment raised to this.
     pub(crate) room: Option<u64>,
+    /// Somebody waits for that.
+    pub(crate) room_now: bool,
     /// The prepared end of the spare raised to this: its head stamp is larger than it has room for.
     pub(crate) spare_room: Option<u64>,
     /// All segments up to this one sealed, without delay: somebody waits for it.

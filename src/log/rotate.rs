@@ -77,8 +77,9 @@ impl Log {
             // There would be no time to make the next one ready while the second half of this one is filled.
             writer.hurries = self.options.background && writer.begun.elapsed() < FAST;
             writer.wishes.spare = writer.hurries;
-            // As much as the old one had, before it is missed.
-            writer.wishes.room = Some(old.segment.prepared.load(Ordering::Relaxed)).filter(|_| writer.hurries);
+            // As much as the old one had, before it is missed; a batch larger than a segment is no measure.
+            let wanted = old.segment.prepared.load(Ordering::Relaxed).min(self.options.segment_bytes);
+            writer.wishes.room = Some(wanted).filter(|_| writer.hurries);
             if !writer.keeper_rests {
                 old.segment.last_write_ms.store(self.dir.now_ms(), Ordering::Relaxed);
             }

@@ -43,12 +43,14 @@ pub(crate) struct Ahead {
     bytes: Bytes,
     start: u32,
     window: usize,
+    /// Up to where the processor was asked for what is mapped.
+    asked: usize,
 }
 
 impl Ahead {
     /// `is_mapped` is for a sealed segment.
     pub(crate) fn new(segment: Arc<Segment>, is_mapped: bool, end: u32) -> Self {
-        Ahead { segment, is_mapped, end, bytes: Bytes::new(), start: 0, window: FIRST_BYTES }
+        Ahead { segment, is_mapped, end, bytes: Bytes::new(), start: 0, window: FIRST_BYTES, asked: 0 }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -70,12 +72,18 @@ impl Ahead {
         let from = offset.checked_sub(self.start)? as usize;
         let rest = self.bytes.get(from..)?;
         let whole = read_whole(self.segment.header.checksum, rest, offset, self.segment.log_number_at(offset))?;
-        if self.is_mapped {
-            // What was read into a window is in the cache of the processor. Of a mapping, the processor follows by itself
-            // no further than to the end of a page.
-            prefetch(rest.get(SOON_BYTES..).unwrap_or_default(), whole.payload.len().min(SOON_BYTES));
-        }
         (whole.record.kind == Kind::Entry).then_some(whole.payload)
+    }
+
+    /// Asks the processor for what follows an entry that ends at `end` in the window, if that is a mapping: there it follows
+    /// by itself no further than to the end of a page. What was read is in its cache.
+    #[inline(always)]
+    pub(crate) fn ask_behind(&mut self, end: usize) {
+        let (first, last) = (self.asked.max(end), end + SOON_BYTES);
+        if self.is_mapped && first < last {
+            prefetch(self.bytes.get(first..last).unwrap_or_default());
+            self.asked = last;
+        }
     }
 
     /// The record at `offset`, which is `guess` bytes long or longer.

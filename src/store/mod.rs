@@ -164,6 +164,8 @@ impl Store {
             return outcome.clone();
         }
         shared.refuse_writes();
+        // What waits to be sealed need not wait any longer; where the last handle is dropped, the next open does it.
+        shared.log.writer.lock().hurries = false;
         shared.keeper.join();
         let outcome = shared.finish();
         *closed = Some(outcome.clone());
@@ -183,7 +185,6 @@ impl Shared {
     fn refuse_writes(&self) {
         let mut writer = self.log.writer.lock();
         writer.is_closed = true;
-        writer.hurries = false;
         (writer.wishes.spare, writer.wishes.spare_room, writer.wishes.room) = (false, None, None);
         self.log.wish.notify_all();
         self.log.done.notify_all();

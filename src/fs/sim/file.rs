@@ -219,6 +219,16 @@ impl Region for SimRegion {
         Ok(())
     }
 
+    fn can_warm(&self) -> bool {
+        self.placement == Placement::Mapped
+    }
+
+    /// What has to hold where pages are warmed, which are there already.
+    fn warm(&self, from: u64, to: u64) {
+        assert!(to <= self.ready.load(Ordering::Acquire), "warmed what is not prepared");
+        assert!(from >= self.placed_end.load(Ordering::Relaxed), "zeros over what was placed");
+    }
+
     fn place(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let end = at.saturating_add(bytes.len() as u64);
         if self.placement != Placement::Mapped {
