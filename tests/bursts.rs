@@ -110,6 +110,8 @@ fn dropping_the_last_handle_leaves_it_to_the_next_open() {
         let fs = SimFs::new();
         let store = unsynced(&fs).segment_entries(10).open().unwrap();
         burst(&store, 4);
+        // The next segment is ready by then, and the writer did not pause for long enough.
+        thread::sleep(Duration::from_millis(20));
         fs.set_sync_delay(Duration::from_millis(50));
         let begun = Instant::now();
         drop(store);
@@ -123,7 +125,8 @@ fn dropping_the_last_handle_leaves_it_to_the_next_open() {
         assert_eq!(reopened.unwrap().len(), 41);
         took
     });
-    assert!(took.min() < Some(Duration::from_millis(50)), "it waits for the disk");
+    let quick = took.filter(|took| *took < Duration::from_millis(50)).count();
+    assert!(quick > 10, "it waits for the disk");
 }
 
 /// Sealing cuts what was made ready and is not used: so it comes first where there is no room.
@@ -172,11 +175,24 @@ fn a_batch_larger_than_a_segment_is_no_measure_for_the_segments_behind_it() {
     let mut batch = Batch::new();
     (1..=50).for_each(|index| _ = batch.put_bytes(index, "k", vec![index as u8; MIB as usize / 10]));
     store.write_batch(&batch).unwrap();
-    for _ in 0..200 {
-        store.append_bytes("k", [7; 30_000]).unwrap();
-        let last = store.segments().pop().unwrap();
-        let length = std::fs::metadata(last.path).unwrap().len();
-        assert!(length <= 2 * MIB || last.number == 1, "{length} bytes of segment {}", last.number);
+    store.append_bytes("k", "v").unwrap();
+    assert_eq!(store.stats().rotations, 1);
+    // Time enough to make room that nobody needs.
+    thread::sleep(Duration::from_millis(200));
+    let last = store.segments().pop().unwrap();
+    let length = std::fs::metadata(&last.path).unwrap().len();
+    assert!(length <= 2 * MIB, "{length} bytes of {last:?}");
+    store.close().unwrap();
+}
+
+/// The simulated disk looks at that: warming takes a while there, and a writer that is faster waits.
+#[test]
+fn nobody_places_where_pages_are_warmed_just_now() {
+    let fs = SimFs::new();
+    fs.set_sync_delay(Duration::from_millis(10));
+    let store = unsynced(&fs).open().unwrap();
+    for _ in 0..3_000 {
+        store.append_bytes("k", [7; 10_000]).unwrap();
     }
     store.close().unwrap();
 }

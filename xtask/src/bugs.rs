@@ -1,6 +1,7 @@
 //! Bugs that are put into a copy of the library, one at a time, to see whether the tests notice.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,8 @@ struct Copy {
 }
 
 impl Copy {
-    /// Copies what git knows. What is the same there already is left alone, so that cargo need not build it again.
+    /// Copies what git knows, and removes what it knows no more. What is the same there already is left alone, so that cargo
+    /// need not build it again.
     fn new(root: &Path, target: &Path) -> Result<Self, String> {
         let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
         let listed = listed.map_err(|error| format!("git: {error}"))?.stdout;
@@ -139,7 +141,10 @@ impl Copy {
             target: target.to_owned(),
             log: target.join("reliability/seeded-bugs.log"),
         };
-        for name in String::from_utf8_lossy(&listed).split_terminator('\0') {
+        let listed = String::from_utf8_lossy(&listed);
+        let names: HashSet<&Path> = listed.split_terminator('\0').map(Path::new).collect();
+        remove_others(&copy.root, &copy.root, &names);
+        for name in names {
             let (from, to) = (root.join(name), copy.root.join(name));
             let Ok(bytes) = fs::read(&from) else { continue };
             if !fs::read(&to).is_ok_and(|there| there == bytes) {
@@ -206,6 +211,18 @@ impl Copy {
     fn said(&self) -> Result<String, String> {
         let said = fs::read(&self.log).map_err(|error| format!("{}: {error}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&said).into_owned())
+    }
+}
+
+/// Removes the files below `folder` that are none of these, whose names begin at `root`. Best effort: what stays is noticed
+/// where it does harm, for it does not compile.
+fn remove_others(folder: &Path, root: &Path, names: &HashSet<&Path>) {
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            remove_others(&path, root, names);
+        } else if path.strip_prefix(root).is_ok_and(|name| !names.contains(name)) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

@@ -223,9 +223,10 @@ impl Region for SimRegion {
         self.placement == Placement::Mapped
     }
 
-    /// What has to hold where pages are warmed, which are there already.
+    /// All pages are there already. It takes as long as a sync, and what has to hold meanwhile is looked at.
     fn warm(&self, from: u64, to: u64) {
         assert!(to <= self.ready.load(Ordering::Acquire), "warmed what is not prepared");
+        self.file.sync_delay(self.file.fs.lock_state());
         assert!(from >= self.placed_end.load(Ordering::Relaxed), "zeros over what was placed");
     }
 
