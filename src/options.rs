@@ -54,8 +54,8 @@ impl fmt::Display for IndexOrder {
 /// When what was written is made durable against power loss. Every policy survives the death of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Never, but on [`sync`](crate::Store::sync), on a write with [`Durability::Synced`], when a segment is sealed (behind
-    /// a burst of writes, a few later), on close, and at most every 30 s, so that a failing disk is noticed.
+    /// Never, but on [`sync`](crate::Store::sync), on a write with [`Durability::Synced`], when a segment is sealed (which a
+    /// burst puts off), on close, and in the background every 30 s at most, so that a failing disk is noticed.
     None,
     /// Before a write returns. Writes share a sync only where they wait for one anyway.
     Immediate,

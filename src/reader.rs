@@ -321,7 +321,8 @@ impl Reader {
     /// not sync each write. Sealed segments are linked into it where both directories are in one file system, which costs
     /// nothing but a name; else they share their space where the file system does that (`reflink`), or are copied. The
     /// segment that is written, and the last ones before it (those that are not sealed yet; see
-    /// [`rotate`](crate::Store::rotate)), are copied and checked, record by record, up to what is durable. What is linked is not read: [`verify`](Reader::verify) the copy where that matters.
+    /// [`rotate`](crate::Store::rotate)), are copied and checked, record by record, up to what is durable. What is linked is
+    /// not read: [`verify`](Reader::verify) the copy where that matters.
     ///
     /// ```
     /// # use casklog::{Options, Store};

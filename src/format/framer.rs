@@ -91,7 +91,7 @@ impl Framer {
     /// with where its payload stands in `bytes`, behind [`ROOM_BYTES`] that are nobody's: those that follow each other there
     /// and stay in one block are copied at once.
     ///
-    /// All are laid out before any is summed: who sums what was stored a moment ago waits for the stores, and the processor
+    /// All are laid out and get their headers before any is summed: who sums what was stored a moment ago waits for the stores, and the processor
     /// sums several at once where nothing comes between them.
     pub fn frame_all(
         &self,

@@ -25,8 +25,8 @@ use super::os::{ZEROS, check_bounds, cut_back};
 /// feared. What is older is read through the file, where an I/O error is an error and not a signal.
 const RECENT_BYTES: u64 = 8 << 20;
 
-/// How far behind a short record the memory is made the processor's own. Others warmed it: the next lock would wait until
-/// stores have it from them, one after the other.
+/// How far ahead of a short record cache lines are asked for. The keeper warmed the pages, so that its processor has the
+/// lines: without this the writer's stores get them one by one, and its next locked instruction waits for all of them.
 const CLAIMED_AHEAD: usize = 1 << 10;
 
 /// The mapping of a file from byte 0 up to a capacity, most of which may lie behind the end of the file.
@@ -240,9 +240,10 @@ pub(super) fn map_whole(file: &File) -> io::Result<Bytes> {
 
 /// Asks the processor, where it can be asked, to fetch what is read soon.
 #[inline(always)]
-pub(crate) fn prefetch(_soon: &[u8]) {
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+pub(crate) fn prefetch(soon: &[u8]) {
     #[cfg(target_arch = "x86_64")]
-    for line in _soon.chunks(64) {
+    for line in soon.chunks(64) {
         // SAFETY: any address may be named.
         unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
     }
@@ -250,14 +251,15 @@ pub(crate) fn prefetch(_soon: &[u8]) {
 
 /// Asks the processor, where it can be asked, for memory that is stored to soon.
 #[inline(always)]
-fn claim(_soon: *mut u8, _length: usize) {
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+fn claim(soon: *mut u8, length: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in (0.._length).step_by(64) {
-        // `_mm_prefetch` with a hint to write is a prefetch to read where the compiler may not expect this instruction, which
-        // processors that do not know it pass over.
+    for line in (0..length).step_by(64) {
+        // `_mm_prefetch` with a hint to write is one to read unless the target is known to have this instruction; processors
+        // that have it not do nothing.
         // SAFETY: any address may be named, and nothing is changed.
         unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) _soon.wrapping_add(line), options(readonly, nostack, preserves_flags));
+            std::arch::asm!("prefetchw [{}]", in(reg) soon.wrapping_add(line), options(readonly, nostack, preserves_flags));
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::commit::Commits;
 use crate::error::{Error, Result};
-use crate::log::{FAST, Log, ROTATED_MAX, WARM_STEP, Writer};
+use crate::log::{BURST_FILL_MAX, Log, ROTATED_MAX, WARM_STEP, Writer};
 use crate::options::SyncPolicy;
 use crate::position::Position;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Instant, Mutex, MutexGuard};
 
 use retire::Clock;
+use room::Need;
 
 /// A log that was not written to for this long says by itself what is durable.
 const IDLE: Duration = Duration::from_millis(100);
@@ -105,10 +106,12 @@ impl Keeper {
 
     fn step_with(&self, clock: &mut Clock) -> Result<bool> {
         let mut writer = self.log.writer.lock();
+        if let Some(end) = writer.wishes.room_now.take() {
+            return self.raise(writer, end, Need::Now);
+        }
         let is_far_ahead = writer.active.as_ref().is_some_and(|active| active.room() > WARM_STEP);
-        let is_urgent = writer.wishes.room_now || !is_far_ahead;
-        if let Some(end) = writer.wishes.room.take_if(|_| is_urgent) {
-            return self.raise(writer, end);
+        if let Some(end) = writer.wishes.room.take_if(|_| !is_far_ahead) {
+            return self.raise(writer, end, Need::Ahead);
         }
         if let Some(end) = writer.wishes.spare_room.take() {
             return self.raise_spare(writer, end);
@@ -117,7 +120,7 @@ impl Keeper {
             return self.make_spare(writer);
         }
         if let Some(end) = writer.wishes.room.take() {
-            return self.raise(writer, end);
+            return self.raise(writer, end, Need::Ahead);
         }
         let is_behind = writer.is_sealing_due();
         // Who writes without a pause always leaves something to seal, and must not keep the disk for ever.
@@ -149,7 +152,7 @@ impl Keeper {
             }
             let tail = writer.tail();
             let has_moved = tail != seen;
-            if !has_moved || writer.begun.elapsed() >= FAST {
+            if !has_moved || writer.begun.elapsed() >= BURST_FILL_MAX {
                 writer.hurries = false;
             }
             if is_healthy && writer.has_wish() {
@@ -241,6 +244,7 @@ impl Writer {
         self.wishes.spare
             || self.wishes.spare_room.is_some()
             || self.wishes.room.is_some()
+            || self.wishes.room_now.is_some()
             || self.wishes.retention
             || self.is_sealing_due()
     }

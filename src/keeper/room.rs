@@ -13,11 +13,27 @@ use super::Keeper;
 /// The first page of a spare holds its header, and is warm.
 const WARM_FROM: u64 = 4096;
 
+/// For whom room is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A writer waits for it, and is told where there is none.
+    Now,
+    /// Nobody needs it yet.
+    Ahead,
+}
+
+impl Need {
+    /// What is left to do.
+    fn wish(self, writer: &mut Writer, end: u64) {
+        let wish = if self == Need::Now { &mut writer.wishes.room_now } else { &mut writer.wishes.room };
+        *wish = (*wish).max(Some(end));
+    }
+}
+
 impl Keeper {
     /// Makes room in the active segment up to `end`: allocates all of it, or nothing, and warms a part, so that the writer need
     /// not wait for the rest.
-    pub(super) fn raise(&self, mut writer: MutexGuard<'_, Writer>, end: u64) -> Result<bool> {
-        writer.wishes.room_now = false;
+    pub(super) fn raise(&self, writer: MutexGuard<'_, Writer>, end: u64, need: Need) -> Result<bool> {
         let Some(active) = &writer.active else { return Ok(true) };
         let (segment, region) = (active.segment.clone(), active.region.clone());
         let is_warmed = region.can_warm() && !self.log.places_long(&writer);
@@ -28,22 +44,28 @@ impl Keeper {
         }
         let stop = if is_warmed { end.min(prepared + WARM_STEP) } else { end };
         let made = region.prepare(prepared, end);
-        if made.is_ok() && is_warmed {
-            region.warm(prepared, stop);
+        if made.is_ok() {
+            if is_warmed {
+                region.warm(prepared, stop);
+            }
+            segment.prepared.store(stop, Ordering::Release);
         }
         let mut writer = self.log.writer.lock();
+        let is_active = writer.active.as_ref().is_some_and(|active| active.segment.number == segment.number);
+        if !is_active || writer.is_closed {
+            return Ok(true);
+        }
         match made {
-            Ok(()) => {
-                segment.prepared.store(stop, Ordering::Release);
-                let is_active = writer.active.as_ref().is_some_and(|active| active.segment.number == segment.number);
-                if stop < end && is_active && !writer.is_closed {
-                    writer.wishes.room = writer.wishes.room.max(Some(end));
-                }
-            }
+            Ok(()) if stop < end => need.wish(&mut writer, end),
+            Ok(()) => {}
             Err(e) => {
                 let error = Error::io_or_full("make room in", &segment.path, e);
+                if need == Need::Ahead {
+                    tracing::debug!(%error, "no room ahead of the writer");
+                    return Ok(true);
+                }
                 if gives_space_back(&writer, &error) {
-                    writer.wishes.room = writer.wishes.room.max(Some(end));
+                    need.wish(&mut writer, end);
                     return self.seal_oldest(writer);
                 }
                 tracing::warn!(%error, "no room in the active segment");
@@ -64,8 +86,12 @@ impl Keeper {
             (Ok(()), Some(spare)) if spare.header.number == number => spare.prepared = prepared.max(end),
             (Ok(()), _) => {}
             (Err(e), _) => {
-                let path = self.log.dir.segment_path(number);
-                writer.failed = Some(Error::io_or_full("make room in", &path, e));
+                let error = Error::io_or_full("make room in", &self.log.dir.segment_path(number), e);
+                if gives_space_back(&writer, &error) && !writer.is_closed {
+                    writer.wishes.spare_room = Some(end);
+                    return self.seal_oldest(writer);
+                }
+                writer.failed = Some(error);
             }
         }
         Ok(true)
@@ -94,10 +120,12 @@ impl Keeper {
             spare.region.warm(WARM_FROM, spare.prepared);
         }
         let mut writer = self.log.writer.lock();
-        if let Err(PrepareError::Room(error)) = &made
-            && gives_space_back(&writer, error)
-        {
-            return self.seal_oldest(writer);
+        if let Err(PrepareError::Room(error)) = &made {
+            // It is there still, and the next attempt looks at it again.
+            writer.found_spare = found;
+            if gives_space_back(&writer, error) {
+                return self.seal_oldest(writer);
+            }
         }
         writer.wishes.spare = false;
         match made {
@@ -124,13 +152,13 @@ impl Keeper {
     }
 }
 
-/// Whether sealing comes first, and then another attempt: it cuts what was made ready in a segment and not used.
+/// Whether to seal first, and then to try again: sealing gives back what a segment had ready and did not use.
 fn gives_space_back(writer: &Writer, error: &Error) -> bool {
     matches!(error, Error::NoSpace { .. }) && !writer.rotated.is_empty()
 }
 
-/// A spare that open found, if it is what a spare must be: its header, and zeros. `None` where it is not; then its
-/// file stays until the next open removes it.
+/// A spare that open found, if it is what a spare must be: its header, and zeros. `None` where it is not; then
+/// its file is removed when there is another one.
 fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spare>> {
     let path = dir.segment_path(header.number);
     let Ok(file) = dir.fs.open(&path, Access::Write) else {
@@ -152,7 +180,7 @@ fn take_spare(dir: &Dir, header: Header, how: Preparation) -> Result<Option<Spar
         Placement::ZeroFilled | Placement::Growing => Ok(()),
     };
     let prepared = match how.placement {
-        // As much as is warmed now.
+        // What is behind it is there, too, and made use of when it is warmed.
         Placement::Mapped => how.bytes,
         Placement::ZeroFilled => end,
         Placement::Growing => capacity,

@@ -11,9 +11,9 @@ use crate::sync::{Instant, MutexGuard};
 
 use super::Keeper;
 
-/// What a log that fills segments quickly has for later, at most: bytes, and segments, of the [`ROTATED_MAX`] at which
-/// its writers would wait.
+/// So many bytes may wait to be sealed during a burst.
 const DEFERRED_BYTES: u64 = 320 << 20;
+/// So many segments may, half of the [`ROTATED_MAX`] at which writers wait.
 const DEFERRED_MAX: usize = ROTATED_MAX / 2;
 
 impl Keeper {

@@ -131,8 +131,8 @@ impl Log {
         if end <= active.segment.prepared.load(Ordering::Acquire) {
             return Ok(true);
         }
-        writer.wishes.room_now = true;
-        self.want_room(writer, end);
+        let end = self.room_up_to(end);
+        writer.wishes.room_now = writer.wishes.room_now.max(Some(end));
         Ok(false)
     }
 

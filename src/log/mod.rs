@@ -34,7 +34,7 @@ use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 pub(crate) use contents::{Contents, Journal, Meta};
 pub(crate) use dir::{Dir, Preparation, PrepareError, Spare, draw_log_id, draw_log_number, redraw_log_number};
 pub(crate) use group::{Group, Op, Single, Value};
-pub(crate) use rotate::FAST;
+pub(crate) use rotate::BURST_FILL_MAX;
 pub(crate) use view::{Foreign, View};
 
 /// Rotated segments that may wait to be sealed before the writer waits for them.
@@ -43,7 +43,7 @@ pub(crate) const ROTATED_MAX: usize = 8;
 /// Space is made ready in steps no smaller than this, unless segments are smaller.
 pub(crate) const PREPARED_STEP: u64 = 1 << 20;
 
-/// Pages are warmed in steps no larger than this: a writer that waits for room, waits for two milliseconds.
+/// Pages are warmed in steps no larger than this, of about two milliseconds, so that a writer need not wait for all of them.
 pub(crate) const WARM_STEP: u64 = 8 << 20;
 
 /// Room for a watermark and a resume record before a group.
@@ -87,7 +87,7 @@ pub(crate) struct Writer {
     pub(crate) is_closed: bool,
     /// The keeper sleeps without a time-out.
     pub(crate) keeper_rests: bool,
-    /// The segment before the active one was filled within [`FAST`], and the writer neither paused since nor took longer for
+    /// The segment before the active one was filled within [`BURST_FILL_MAX`], and the writer neither paused since nor took longer for
     /// this one.
     pub(crate) hurries: bool,
     /// When the active segment was begun, as far as this process knows.
@@ -110,10 +110,10 @@ struct Scratch {
 pub(crate) struct Wishes {
     /// A segment to rotate to.
     pub(crate) spare: bool,
-    /// The prepared end of the active segment raised to this.
+    /// The prepared end of the active segment raised to this, before it is needed.
     pub(crate) room: Option<u64>,
-    /// Somebody waits for that.
-    pub(crate) room_now: bool,
+    /// The same for a writer who waits for it.
+    pub(crate) room_now: Option<u64>,
     /// The prepared end of the spare raised to this: its head stamp is larger than it has room for.
     pub(crate) spare_room: Option<u64>,
     /// All segments up to this one sealed, without delay: somebody waits for it.

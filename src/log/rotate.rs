@@ -20,8 +20,8 @@ use super::{
 /// not stored into a mapping.
 const LONG_BYTES: u64 = 32 << 10;
 
-/// A segment that was filled sooner than this is followed by one that is.
-pub(crate) const FAST: Duration = Duration::from_secs(1);
+/// A segment that was filled sooner than this is part of a burst: the next one is expected to fill as soon.
+pub(crate) const BURST_FILL_MAX: Duration = Duration::from_secs(1);
 
 impl Log {
     /// Moves on to the spare segment; asks for one and returns false where there is none.
@@ -74,12 +74,13 @@ impl Log {
             let (from, to) = (u64::from(old.segment.number), u64::from(header.number));
             tracing::debug!(from, to, "rotated");
             self.events.note(|| Event::Rotated { from, to });
+            writer.hurries = self.options.background && writer.begun.elapsed() < BURST_FILL_MAX;
             // There would be no time to make the next one ready while the second half of this one is filled.
-            writer.hurries = self.options.background && writer.begun.elapsed() < FAST;
             writer.wishes.spare = writer.hurries;
-            // As much as the old one had, before it is missed; a batch larger than a segment is no measure.
+            // As much room as the old segment had, before it is missed. Not more than a segment: of what follows, a batch larger
+            // than that says nothing.
             let wanted = old.segment.prepared.load(Ordering::Relaxed).min(self.options.segment_bytes);
-            writer.wishes.room = Some(wanted).filter(|_| writer.hurries);
+            (writer.wishes.room, writer.wishes.room_now) = (Some(wanted).filter(|_| writer.hurries), None);
             if !writer.keeper_rests {
                 old.segment.last_write_ms.store(self.dir.now_ms(), Ordering::Relaxed);
             }
@@ -92,6 +93,8 @@ impl Log {
         writer.contents.publish_rows();
         self.index.publish(writer.tail());
         self.wish.notify_all();
+        // Whoever waited for room in the old segment looks at this one.
+        self.done.notify_all();
         Ok(true)
     }
 
@@ -112,10 +115,13 @@ impl Log {
     }
 
     pub(super) fn want_room(&self, writer: &mut Writer, end: u64) {
-        let step = PREPARED_STEP.min(self.options.segment_bytes.next_power_of_two()).max(1 << 12);
-        let end = end.next_multiple_of(step).max(writer.wishes.room.unwrap_or(0));
-        writer.wishes.room = Some(end);
+        writer.wishes.room = writer.wishes.room.max(Some(self.room_up_to(end)));
         self.wish.notify_all();
+    }
+
+    /// The end of the room that is made so that something may end at `end`.
+    pub(super) fn room_up_to(&self, end: u64) -> u64 {
+        end.next_multiple_of(PREPARED_STEP.min(self.options.segment_bytes.next_power_of_two()).max(1 << 12))
     }
 
     /// How the next segment is to be made.

@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::{Error, Result};
 use crate::format::{Bad, Kind, read_whole};
-
 use crate::fs::prefetch;
 
 use super::Segment;
@@ -75,11 +74,11 @@ impl Ahead {
         (whole.record.kind == Kind::Entry).then_some(whole.payload)
     }
 
-    /// Asks the processor for what follows an entry that ends at `end` in the window, if that is a mapping: there it follows
-    /// by itself no further than to the end of a page. What was read is in its cache.
+    /// Asks the processor for what follows an entry that ends at `end` in the window, where that is a mapping: of itself it
+    /// fetches ahead to the end of a page only. A window that was copied is in its cache already.
     #[inline(always)]
     pub(crate) fn ask_behind(&mut self, end: usize) {
-        let (first, last) = (self.asked.max(end), end + SOON_BYTES);
+        let (first, last) = (self.asked.max(end), (end + SOON_BYTES).min(self.bytes.len()));
         if self.is_mapped && first < last {
             prefetch(self.bytes.get(first..last).unwrap_or_default());
             self.asked = last;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::commit::Commits;
 use crate::error::{Error, Result};
 use crate::keeper::Keeper;
-use crate::log::Log;
+use crate::log::{Log, Wishes};
 use crate::options::Options;
 use crate::reader::Reader;
 use crate::recovery::{self, Opened};
@@ -164,7 +164,8 @@ impl Store {
             return outcome.clone();
         }
         shared.refuse_writes();
-        // What waits to be sealed need not wait any longer; where the last handle is dropped, the next open does it.
+        // Sealing is not put off any longer. Not in `refuse_writes`: dropping the last handle must not wait for the disk, and
+        // leaves it to the next open.
         shared.log.writer.lock().hurries = false;
         shared.keeper.join();
         let outcome = shared.finish();
@@ -185,7 +186,7 @@ impl Shared {
     fn refuse_writes(&self) {
         let mut writer = self.log.writer.lock();
         writer.is_closed = true;
-        (writer.wishes.spare, writer.wishes.spare_room, writer.wishes.room) = (false, None, None);
+        writer.wishes = Wishes { retention: writer.wishes.retention, ..Wishes::default() };
         self.log.wish.notify_all();
         self.log.done.notify_all();
     }

@@ -1,7 +1,6 @@
 //! Bugs that are put into a copy of the library, one at a time, to see whether the tests notice.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -146,7 +145,10 @@ impl Copy {
         remove_others(&copy.root, &copy.root, &names);
         for name in names {
             let (from, to) = (root.join(name), copy.root.join(name));
-            let Ok(bytes) = fs::read(&from) else { continue };
+            let Ok(bytes) = fs::read(&from) else {
+                let _ = fs::remove_file(&to);
+                continue;
+            };
             if !fs::read(&to).is_ok_and(|there| there == bytes) {
                 write(&to, &bytes)?;
             }
